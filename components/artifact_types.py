@@ -1,0 +1,39 @@
+"""The artifact types of our own in ML Metadata: decisions, beside TFX's standard artifacts.
+
+Each artifact is a folder with one JSON file, named by `*_FILE`, that holds a record of `schemas.decision`. The
+properties repeat what a resolver or a condition in the graph has to read.
+"""
+
+from tfx.types import artifact
+
+__all__ = ["DATA_DECISION_FILE", "DECISION_FILE", "PUSH_RESULT_FILE", "DataDecision", "Decision"]
+
+DECISION_FILE = "decision.json"
+DATA_DECISION_FILE = "data_decision.json"
+PUSH_RESULT_FILE = "push_result.json"
+
+
+class Decision(artifact.Artifact):
+    """All the verdicts on one candidate (`schemas.decision.Decision`).
+
+    Properties: `outcome` (`push`, `block`, `pending`, `already_served`), `digest` of the candidate's payload.
+    """
+
+    TYPE_NAME = "Decision"
+    PROPERTIES = {
+        "outcome": artifact.Property(type=artifact.PropertyType.STRING),
+        "digest": artifact.Property(type=artifact.PropertyType.STRING),
+    }
+
+
+class DataDecision(artifact.Artifact):
+    """What the data gate decided (`schemas.decision.DataDecision`).
+
+    Properties: `proceed`, 1 or 0, which the graph's condition reads.
+    """
+
+    TYPE_NAME = "DataDecision"
+    PROPERTIES = {
+        "outcome": artifact.Property(type=artifact.PropertyType.STRING),
+        "proceed": artifact.Property(type=artifact.PropertyType.INT),
+    }

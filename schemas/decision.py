@@ -1,0 +1,172 @@
+"""What was measured, how each gate judged it, what was decided, and what the push did: the records of a run.
+
+Each is a frozen pydantic model that is written as JSON into an artifact of ML Metadata and read back by every command.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = [
+    "Anomaly",
+    "DataDecision",
+    "Decision",
+    "Figure",
+    "GateResult",
+    "Outcome",
+    "PushResult",
+    "Verdict",
+]
+
+Verdict = Literal["pass", "fail", "inconclusive", "not_measured", "no_champion", "too_few_examples", "already_served"]
+"""`already_served`: a comparison of the champion with itself, which is not made."""
+
+Outcome = Literal["push", "block", "pending", "already_served"]
+
+Payload = Literal["saved_model", "tflite"]
+
+Condition = Literal[
+    "min", "max", "max_gap", "max_drop", "max_ratio_to_champion", "at_least_champion_minus"
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Figure(_Record):
+    """One measured figure.
+
+    Attributes:
+        metric: its name, in the configuration's words (`auc`, `latency_p99_ms`).
+        value: the figure, in `unit`; None where it was looked for and is not there.
+        unit: `1` for a pure number, else `ms`, `MB`, `examples`, …
+        payload: the kind of payload it was measured on.
+        digest: the payload's digest.
+        slice: feature name to value; empty for the whole eval split.
+        n: number of examples (quality) or repetitions (latency); None where not counted.
+        interval: 95 % confidence interval, in `unit`; None where none was computed.
+        how: what measured it (`tfma 0.52`, `profiler`).
+        machine: the fingerprint of the machine, where the figure depends on it; else "".
+    """
+
+    metric: str
+    value: float | None
+    unit: str = "1"
+    payload: Payload = "saved_model"
+    digest: str
+    slice: dict[str, str] = {}
+    n: int | None = None
+    interval: tuple[float, float] | None = None
+    how: str = ""
+    machine: str = ""
+
+
+class GateResult(_Record):
+    """How one gate judged one figure.
+
+    Attributes:
+        gate: path of the gate in the configuration (`gates.satisfy.0`, `gates.optimize`).
+        condition: which condition it states.
+        limit: the limit that the value was held against, in `unit`; for a comparison, derived from the champion.
+        margin: distance from the limit, in `unit`; positive on the good side. None where nothing was compared.
+        champion: the champion's figure, or None.
+        reason: the verdict in one sentence.
+    """
+
+    gate: str
+    condition: Condition
+    metric: str
+    payload: Payload = "saved_model"
+    digest: str = ""
+    value: float | None = None
+    unit: str = "1"
+    limit: float | None = None
+    margin: float | None = None
+    champion: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int | None = None
+    slice: dict[str, str] = {}
+    verdict: Verdict
+    reason: str
+
+    @property
+    def blocks(self) -> bool:
+        """True where this verdict alone keeps the candidate from being pushed."""
+        return self.verdict in ("fail", "inconclusive", "not_measured")
+
+
+class Decision(_Record):
+    """All the verdicts on one candidate, together.
+
+    Attributes:
+        outcome: `push`, `block`, `pending` (a person must approve) or `already_served` (the candidate's bytes are the
+            champion's, and no gate blocks them).
+        digest: the candidate payload's digest.
+        champion_digest, champion_version: of the model now served; "" and None on the first run.
+        gates: every verdict, those that block first, then the ones nearest to failing.
+        reasons: one sentence each, the blocking ones first.
+        config_digest: digest of the resolved configuration.
+    """
+
+    outcome: Outcome
+    digest: str
+    champion_digest: str = ""
+    champion_version: int | None = None
+    gates: tuple[GateResult, ...]
+    reasons: tuple[str, ...]
+    config_digest: str = ""
+
+
+class PushResult(_Record):
+    """What the Pusher did.
+
+    Attributes:
+        pushed: True where a new version was published.
+        version: the version that holds the payload: the new one, or the one that already did; None where blocked.
+        destination: path of that version's directory, or "".
+        outcome: `pushed`, `already_served` or `not_pushed`.
+        reason: in one sentence.
+    """
+
+    pushed: bool
+    outcome: Literal["pushed", "already_served", "not_pushed"]
+    digest: str
+    version: int | None = None
+    destination: str = ""
+    reason: str
+
+
+class Anomaly(_Record):
+    """One anomaly of the data against the schema, as TensorFlow Data Validation words it.
+
+    Attributes:
+        split: in which split.
+        feature: column name, or "" where it concerns the data set as a whole.
+        kind: TFDV's anomaly type (`SCHEMA_MISSING_COLUMN`, …).
+        reason: TFDV's description.
+        severity: `block` or `warn`, by the configuration.
+    """
+
+    split: str
+    feature: str
+    kind: str
+    reason: str
+    severity: Literal["block", "warn"]
+
+
+class DataDecision(_Record):
+    """What the data gate decided before anything was trained.
+
+    Attributes:
+        outcome: `proceed` or `block`.
+        anomalies: all that were found, the blocking ones first.
+        rows: number of rows per split.
+    """
+
+    outcome: Literal["proceed", "block"]
+    anomalies: tuple[Anomaly, ...] = ()
+    rows: dict[str, int] = {}
+    reasons: tuple[str, ...] = ()

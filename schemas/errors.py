@@ -1,0 +1,220 @@
+"""The tree of errors, each of which says which thing, what was expected, what came and what to do.
+
+    SatisficeError                 exit code 1
+    |-- ConfigError                2   the configuration (or the command line) is wrong; holds every fault found
+    |   `-- UserModuleError        2   the user's model module does not import or lacks a function
+    |-- DataError                  1   the data cannot be ingested or trained on
+    |   |-- MissingColumnError     1   a column of the schema is not in the file
+    |   `-- BadValueError          1   a value does not parse as its column's type
+    |-- MetadataError              1   the metadata store cannot be read, or lacks what was asked for
+    |-- NodeFailedError            1   a node of the pipeline failed
+    |-- RootLockedError            1   another run holds the same pipeline root
+    `-- StoreError                 1   the version store refuses or cannot act
+        |-- StoreBusyError         1   another publisher holds the base path's lock
+        |-- DigestMismatchError    1   bytes are not the ones that were measured
+        `-- NotAPayloadError       1   a directory is not a servable payload
+
+The exit codes are those of the command line: 0 done, 1 failed, 2 bad configuration or usage, 3 blocked, 4 waits for
+approval. A block is no error: it is a `schemas.decision.Decision`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "BadValueError",
+    "ConfigError",
+    "DataError",
+    "DigestMismatchError",
+    "Fault",
+    "MetadataError",
+    "MissingColumnError",
+    "NodeFailedError",
+    "NotAPayloadError",
+    "RootLockedError",
+    "SatisficeError",
+    "StoreBusyError",
+    "StoreError",
+    "UserModuleError",
+    "close_match",
+    "find_cause",
+    "shorten",
+]
+
+_SHOWN = 120
+
+
+def shorten(value: object, limit: int = _SHOWN) -> str:
+    """The value as text of at most `limit` characters, with an ellipsis where it was cut."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def close_match(word: str, words: Iterable[str]) -> str | None:
+    """The one of `words` that `word` was probably meant to be, or None.
+
+    >>> close_match("trainig", ["training", "data"])
+    'training'
+    """
+    matches = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+class SatisficeError(Exception):
+    """The base of all errors that a user can cause or mend. `str()` is the whole message.
+
+    Attributes:
+        thing: what the error is about (a path, a column, a gate, a node).
+        expected: what would have been right, or "" where the message says it.
+        got: what came instead, shortened.
+        remedy: what to do.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, thing: str, problem: str, *, expected: str = "", got: object = "", remedy: str = "") -> None:
+        self.thing = thing
+        self.problem = problem
+        self.expected = expected
+        self.got = shorten(got) if got != "" else ""
+        self.remedy = remedy
+        parts = [f"{thing}: {problem}"]
+        if expected:
+            parts.append(f"expected {expected}")
+        if self.got:
+            parts.append(f"got {self.got}")
+        text = "; ".join(parts)
+        super().__init__(f"{text}. {remedy}" if remedy else text)
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields for `--json` output."""
+        return {
+            "error": type(self).__name__,
+            "thing": self.thing,
+            "problem": self.problem,
+            "expected": self.expected,
+            "got": self.got,
+            "remedy": self.remedy,
+            "exit_code": self.exit_code,
+        }
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a configuration.
+
+    Attributes:
+        path: dotted path of the key, with list indexes (`gates.satisfy.0.min`); "" for the file itself.
+        problem: what is wrong, in words.
+        expected: what would be right.
+        got: the value that was there, shortened; "" where none was.
+        close_match: the known key or name that was probably meant, or None.
+    """
+
+    path: str
+    problem: str
+    expected: str = ""
+    got: str = ""
+    close_match: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.path or '(file)'}: {self.problem}"
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.got:
+            text += f"; got {self.got}"
+        if self.close_match:
+            text += f" (did you mean {self.close_match!r}?)"
+        return text
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields for `--json` output."""
+        return {
+            "path": self.path,
+            "problem": self.problem,
+            "expected": self.expected,
+            "got": self.got,
+            "close_match": self.close_match,
+        }
+
+
+class ConfigError(SatisficeError):
+    """A configuration or a command line is wrong. Holds every fault that was found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        lines = "\n".join(f"  - {fault}" for fault in self.faults)
+        super().__init__(source, f"{count} in the configuration:\n{lines}")
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields for `--json` output, with one entry per fault."""
+        return {
+            "error": type(self).__name__,
+            "thing": self.source,
+            "faults": [fault.as_dict() for fault in self.faults],
+            "exit_code": self.exit_code,
+        }
+
+
+class UserModuleError(ConfigError):
+    """The user's model module does not import, or lacks a function, or a function takes other arguments."""
+
+
+class DataError(SatisficeError):
+    """The data cannot be ingested or trained on."""
+
+
+class MissingColumnError(DataError):
+    """A column that the schema or the configuration names is not in the file."""
+
+
+class BadValueError(DataError):
+    """A value does not parse as its column's type; file, line and column are named."""
+
+
+class MetadataError(SatisficeError):
+    """The metadata store cannot be read, or does not hold what was asked for."""
+
+
+class NodeFailedError(SatisficeError):
+    """A node of the pipeline failed; names the node, the cause, the log and the command that resumes."""
+
+
+class RootLockedError(SatisficeError):
+    """Another run holds the same pipeline root."""
+
+
+class StoreError(SatisficeError):
+    """The version store refuses an act, or cannot carry it out; nothing that was published is touched."""
+
+
+class StoreBusyError(StoreError):
+    """Another publisher holds the lock of the base path."""
+
+
+class DigestMismatchError(StoreError):
+    """The bytes are not the ones that were measured, or not the ones that were written."""
+
+
+class NotAPayloadError(StoreError):
+    """A directory is not a servable payload (no saved_model.pb, no .tflite file)."""
+
+
+def find_cause(error: BaseException) -> SatisficeError | None:
+    """The first error of ours in the chain of causes and contexts of `error`, or None."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if isinstance(current, SatisficeError):
+            return current
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return None

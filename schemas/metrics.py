@@ -1,0 +1,111 @@
+"""The names that gates may use: quality metrics by their snake_case class name, and figures that are profiled.
+
+A quality metric is computed by TensorFlow Model Analysis, either with its own class or with one of Keras'. The
+catalogue is held here, and not looked up in TFMA, so that a configuration is checked in milliseconds; a test holds it
+against TFMA's and Keras' real classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["PROFILED", "QUALITY", "Direction", "ProfiledMetric", "QualityMetric"]
+
+Direction = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True)
+class QualityMetric:
+    """A metric of the predictions against the labels.
+
+    Attributes:
+        class_name: of the class that computes it.
+        library: `tfma` or `keras`.
+        better: which direction is better; `neither` (a mean prediction, a count) cannot be compared with the champion.
+    """
+
+    class_name: str
+    library: Literal["tfma", "keras"]
+    better: Direction
+
+
+@dataclass(frozen=True)
+class ProfiledMetric:
+    """A figure of the payload itself. All of them should be small.
+
+    Attributes:
+        unit: of the figure.
+    """
+
+    unit: str
+
+
+def _tfma(class_name: str, better: Direction = "higher") -> QualityMetric:
+    return QualityMetric(class_name, "tfma", better)
+
+
+def _keras(class_name: str, better: Direction = "higher") -> QualityMetric:
+    return QualityMetric(class_name, "keras", better)
+
+
+QUALITY: dict[str, QualityMetric] = {
+    # scores against a binary label
+    "auc": _tfma("AUC"),
+    "auc_precision_recall": _tfma("AUCPrecisionRecall"),
+    "balanced_accuracy": _tfma("BalancedAccuracy"),
+    "binary_accuracy": _tfma("BinaryAccuracy"),
+    "binary_cross_entropy": _tfma("BinaryCrossEntropy", "lower"),
+    "coefficient_of_discrimination": _tfma("CoefficientOfDiscrimination"),
+    "diagnostic_odds_ratio": _tfma("DiagnosticOddsRatio"),
+    "f1_score": _tfma("F1Score"),
+    "fall_out": _tfma("FallOut", "lower"),
+    "false_discovery_rate": _tfma("FalseDiscoveryRate", "lower"),
+    "false_negatives": _tfma("FalseNegatives", "lower"),
+    "false_omission_rate": _tfma("FalseOmissionRate", "lower"),
+    "false_positives": _tfma("FalsePositives", "lower"),
+    "fowlkes_mallows_index": _tfma("FowlkesMallowsIndex"),
+    "informedness": _tfma("Informedness"),
+    "markedness": _tfma("Markedness"),
+    "matthews_correlation_coefficient": _tfma("MatthewsCorrelationCoefficient"),
+    "miss_rate": _tfma("MissRate", "lower"),
+    "negative_likelihood_ratio": _tfma("NegativeLikelihoodRatio", "lower"),
+    "negative_predictive_value": _tfma("NegativePredictiveValue"),
+    "positive_likelihood_ratio": _tfma("PositiveLikelihoodRatio"),
+    "precision": _tfma("Precision"),
+    "prevalence": _tfma("Prevalence", "neither"),
+    "recall": _tfma("Recall"),
+    "relative_coefficient_of_discrimination": _tfma("RelativeCoefficientOfDiscrimination"),
+    "specificity": _tfma("Specificity"),
+    "threat_score": _tfma("ThreatScore"),
+    "true_negatives": _tfma("TrueNegatives"),
+    "true_positives": _tfma("TruePositives"),
+    # several classes
+    "categorical_accuracy": _keras("CategoricalAccuracy"),
+    "categorical_cross_entropy": _tfma("CategoricalCrossEntropy", "lower"),
+    "sparse_categorical_accuracy": _keras("SparseCategoricalAccuracy"),
+    "sparse_categorical_crossentropy": _keras("SparseCategoricalCrossentropy", "lower"),
+    # regression
+    "mean_absolute_error": _tfma("MeanAbsoluteError", "lower"),
+    "mean_absolute_percentage_error": _tfma("MeanAbsolutePercentageError", "lower"),
+    "mean_squared_error": _tfma("MeanSquaredError", "lower"),
+    "mean_squared_logarithmic_error": _tfma("MeanSquaredLogarithmicError", "lower"),
+    "root_mean_squared_error": _keras("RootMeanSquaredError", "lower"),
+    "squared_pearson_correlation": _tfma("SquaredPearsonCorrelation"),
+    # neither good nor bad
+    "calibration": _tfma("Calibration", "neither"),
+    "example_count": _tfma("ExampleCount", "neither"),
+    "mean_label": _tfma("MeanLabel", "neither"),
+    "mean_prediction": _tfma("MeanPrediction", "neither"),
+}
+
+PROFILED: dict[str, ProfiledMetric] = {
+    "latency_p50_ms": ProfiledMetric("ms"),
+    "latency_p95_ms": ProfiledMetric("ms"),
+    "latency_p99_ms": ProfiledMetric("ms"),
+    "load_time_ms": ProfiledMetric("ms"),
+    "max_abs_difference": ProfiledMetric("1"),
+    "mean_abs_difference": ProfiledMetric("1"),
+    "peak_memory_mb": ProfiledMetric("MB"),
+    "size_mb": ProfiledMetric("MB"),
+}

@@ -1,0 +1,81 @@
+# The one menu; CI calls the same targets. Variables: CONFIG=file for `run`, ARGS="..." for what takes more arguments,
+# PYTHON=path to choose the interpreter of the environment (3.11, or 3.12 and 3.13 where glibc is 2.39 or newer).
+
+CONFIG ?= satisfice.yaml
+ARGS ?=
+
+UV_VERSION := 0.13.9
+PACKAGES := schemas serving components pipeline runners
+SOURCES := $(shell find $(PACKAGES) -name '*.py' 2>/dev/null)
+BIN := .venv/bin
+
+# Any Python that runs at all: a shim of pyenv's may stand on the PATH for a version that is not active.
+BARE = $(shell for p in python3 python3.11 python3.12 python3.13 /usr/bin/python3; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && command -v $$p && break; done)
+PYTHON = $(shell $(BARE) -I runners/doctor.py --find-python)
+
+# uv takes the environment and the interpreter from here alone, not from the caller's shell.
+UV = VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .tools/bin/uv
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run data test cover check format bench doctor lock clean
+
+help:  ## this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/.ready .venv/.compiled  ## the environment in .venv, exactly as uv.lock says (nothing to do where it stands)
+
+run: setup data  ## set up what is missing, then the taxi pipeline to a gated, pushed model [CONFIG=, ARGS=]
+	@$(BIN)/satisfice run $(CONFIG) $(ARGS)
+
+data: setup  ## the sample data, out of the installed tfx wheel into data/taxi and data/penguin
+	@$(BIN)/python data/samples.py
+
+test: setup data  ## all tests [ARGS="-k gate"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+cover: setup data  ## the tests that are not slow, with branch coverage
+	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+check: setup  ## ruff, ruff format, mypy and import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup data  ## measure against stock TFX, and write bench/RESULTS.md [ARGS=]
+	@$(BIN)/python -m bench.compare $(ARGS)
+
+doctor:  ## what this machine lacks, and the remedy
+	@$(or $(BARE),python3) -I runners/doctor.py
+
+lock: .tools/.ready  ## resolve the dependencies of pyproject.toml anew into uv.lock [ARGS=--upgrade]
+	$(UV) lock --python $(PYTHON) $(ARGS)
+
+clean:  ## remove the environment, the sample data and all caches; what runs wrote stays
+	rm -rf .venv .tools data/taxi data/penguin .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find $(PACKAGES) tests bench data -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+.tools/.ready: Makefile
+	@test -n "$(BARE)" || { echo 'no Python that runs. Remedy: apt-get install python3.11 python3.11-venv python3.11-dev' >&2; exit 1; }
+	@$(BARE) -I runners/doctor.py --machine
+	$(PYTHON) -m venv --clear .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.ready: .tools/.ready uv.lock pyproject.toml
+	$(UV) sync --frozen --compile-bytecode --python $(PYTHON)
+	@$(BARE) -I runners/doctor.py >.tools/doctor.log || { cat .tools/doctor.log; exit 1; }
+	@touch $@
+
+# uv does not compile what is installed in place, and where PYTHONDONTWRITEBYTECODE is set Python never would.
+.venv/.compiled: .venv/.ready $(SOURCES)
+	@$(BIN)/python -m compileall -q $(PACKAGES)
+	@touch $@

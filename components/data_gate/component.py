@@ -1,0 +1,50 @@
+"""The `DataGate` node."""
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.artifact_types import DataDecision
+from components.data_gate import executor
+from schemas.config import ValidateConfig
+
+__all__ = ["DataGate"]
+
+
+class DataGateSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of `DataGate`."""
+
+    PARAMETERS = {"validate": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {
+        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS = {"decision": component_spec.ChannelParameter(type=DataDecision)}
+
+
+class DataGate(base_component.BaseComponent):
+    """Holds the statistics of every split against the schema, and decides whether the run goes on.
+
+    Writes a `DataDecision` whose property `proceed` the graph's condition reads. It never raises for bad data: a node
+    that raises is marked FAILED and its outputs are deleted, the reasons among them.
+    """
+
+    SPEC_CLASS = DataGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel, validate: ValidateConfig) -> None:
+        """Makes the node.
+
+        Args:
+            statistics: of every split.
+            schema: the curated schema.
+            validate: the configuration's section.
+        """
+        super().__init__(
+            DataGateSpec(
+                statistics=statistics,
+                schema=schema,
+                validate=validate.model_dump_json(by_alias=True),
+                decision=types.Channel(type=DataDecision),
+            )
+        )

@@ -1,0 +1,65 @@
+"""The metrics and slices that the gates need, as TFMA's EvalConfig. It carries no thresholds: the Gate alone judges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorflow_model_analysis.proto import config_pb2
+
+from schemas.config import GatesConfig
+from schemas.metrics import QUALITY
+
+__all__ = ["CANDIDATE", "CHAMPION", "KERAS_MODULE", "eval_config", "metrics_of", "slices_of"]
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+KERAS_MODULE = "tf_keras.metrics"
+
+
+def metrics_of(gates: GatesConfig) -> list[str]:
+    """The quality metrics that the gates name, in order and once each."""
+    names = [gates.optimize.metric] if gates.optimize else []
+    names += [gate.metric for gate in gates.satisfy if gate.metric in QUALITY]
+    return list(dict.fromkeys(names))
+
+
+def slices_of(gates: GatesConfig) -> list[tuple[str, ...]]:
+    """The feature combinations by which the gates slice, in order and once each."""
+    return list(dict.fromkeys(gate.slice_by for gate in gates.satisfy if gate.slice_by))
+
+
+def eval_config(gates: GatesConfig, label: str) -> Any:
+    """The evaluation of candidate and champion on the whole split and on every slice that a gate names.
+
+    Args:
+        gates: the configuration's section.
+        label: name of the transformed feature that is the label.
+
+    Returns:
+        A `tfma.EvalConfig`.
+    """
+    models = [
+        config_pb2.ModelSpec(
+            name=name,
+            model_type="tf_generic",
+            signature_name="serving_examples",
+            preprocessing_function_names=["transform_features"],
+            label_key=label,
+            is_baseline=name == CHAMPION,
+        )
+        for name in (CANDIDATE, CHAMPION)
+    ]
+    slices = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=keys) for keys in slices_of(gates))]
+    metrics = [config_pb2.MetricConfig(class_name="ExampleCount"), *map(_metric, metrics_of(gates))]
+    return config_pb2.EvalConfig(
+        model_specs=models, slicing_specs=slices, metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)]
+    )
+
+
+def _metric(name: str) -> Any:
+    metric = QUALITY[name]
+    if metric.library == "keras":
+        return config_pb2.MetricConfig(
+            class_name=metric.class_name, module=KERAS_MODULE, config=f'{{"name": "{name}"}}'
+        )
+    return config_pb2.MetricConfig(class_name=metric.class_name, config=f'{{"name": "{name}"}}')

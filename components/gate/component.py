@@ -1,0 +1,68 @@
+"""The `Gate` node."""
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.artifact_types import Decision
+from components.gate import executor
+from schemas.config import GatesConfig
+
+__all__ = ["Gate"]
+
+
+class GateSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of `Gate`."""
+
+    PARAMETERS = {
+        "gates": component_spec.ExecutionParameter(type=str),
+        "config_digest": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "served": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
+    }
+    OUTPUTS = {
+        "decision": component_spec.ChannelParameter(type=Decision),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Gate(base_component.BaseComponent):
+    """Judges the candidate by every gate and decides whether it ships.
+
+    Writes a `Decision` with every verdict, limit, margin and reason, and the standard `ModelBlessing` beside it.
+    """
+
+    SPEC_CLASS = GateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        served: types.BaseChannel,
+        gates: GatesConfig,
+        config_digest: str,
+    ) -> None:
+        """Makes the node.
+
+        Args:
+            model: the candidate.
+            evaluation: of candidate and champion.
+            served: the champion's push record; empty on the first run.
+            gates: the configuration's section.
+            config_digest: of the resolved configuration, for the record.
+        """
+        super().__init__(
+            GateSpec(
+                model=model,
+                evaluation=evaluation,
+                served=served,
+                gates=gates.model_dump_json(by_alias=True),
+                config_digest=config_digest,
+                decision=types.Channel(type=Decision),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

@@ -1,0 +1,287 @@
+"""Answers questions from the lineage: which runs there were, what each node did, what was decided and pushed.
+
+Imports ml_metadata and nothing heavier, so that a command that only reads answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+
+from components.lineage.store import open_store
+from schemas.config import MetadataConfig
+from schemas.decision import DataDecision, Decision, PushResult
+from schemas.errors import MetadataError, close_match
+
+__all__ = ["RECORD_PROPERTY", "RUN_TYPE", "Lineage", "NodeRecord", "OutputRecord", "RunRecord"]
+
+RUN_TYPE = "satisfice.Run"
+RECORD_PROPERTY = "record"
+"""Custom property that holds an artifact's record as JSON, so that the store alone can answer."""
+
+_NODE = "node"
+_PIPELINE_RUN = "pipeline_run"
+
+
+@dataclass(frozen=True)
+class OutputRecord:
+    """An artifact that a node put out.
+
+    Attributes:
+        key: output key.
+        type: artifact type.
+        id: in the store.
+        uri: where its files are.
+        properties: own and custom, without the record.
+    """
+
+    key: str
+    type: str
+    id: int
+    uri: str
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """What one node did in one run.
+
+    Attributes:
+        node: its id.
+        state: `ran`, `cached`, `failed`, `running`, `skipped` or `canceled`.
+        started_ms, ended_ms: milliseconds since the epoch; 0 for a node that was skipped.
+        reason: why it was skipped or failed; else "".
+        outputs: its artifacts.
+    """
+
+    node: str
+    state: str
+    started_ms: int
+    ended_ms: int
+    reason: str = ""
+    outputs: tuple[OutputRecord, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time between registration and publication."""
+        return (self.ended_ms - self.started_ms) / 1000
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a pipeline.
+
+    Attributes:
+        run_id: its name.
+        pipeline: its pipeline's name.
+        outcome: `pushed`, `already_served`, `blocked`, `data_blocked`, `failed`, or `unfinished` where its process
+            ended without a word or still runs.
+        exit_code: None where unfinished.
+        started_ms, ended_ms: milliseconds since the epoch.
+        runner, user, host: how, by whom and where it ran.
+        config_digest: of the resolved configuration.
+        config: the resolved configuration, as JSON.
+        error: the message, where it failed.
+    """
+
+    run_id: str
+    pipeline: str
+    outcome: str
+    exit_code: int | None
+    started_ms: int
+    ended_ms: int
+    runner: str
+    user: str
+    host: str
+    config_digest: str
+    config: str = field(repr=False, default="")
+    error: str = ""
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return (self.ended_ms - self.started_ms) / 1000
+
+    def summary(self) -> dict[str, Any]:
+        """What `satisfice runs --json` prints of it."""
+        values = asdict(self)
+        for key in ("config", "skipped"):
+            values.pop(key)
+        return {**values, "seconds": round(self.seconds, 3)}
+
+
+class Lineage:
+    """A view on the metadata store of one pipeline. It never writes."""
+
+    def __init__(self, metadata: MetadataConfig, pipeline: str, store: Any = None) -> None:
+        """Opens the store for reading.
+
+        Args:
+            metadata: the configuration's section.
+            pipeline: name of the pipeline whose runs are asked for.
+            store: an open store to use instead.
+
+        Raises:
+            MetadataError: where there is no store, or it cannot be opened.
+        """
+        self._store = store or open_store(metadata, read_only=True)
+        self._pipeline = pipeline
+
+    def runs(self) -> list[RunRecord]:
+        """All runs of the pipeline, the newest first."""
+        try:
+            executions = self._store.get_executions_by_type(RUN_TYPE)
+        except Exception as error:  # a store without the type: nothing has run
+            if type(error).__name__ == "NotFoundError":
+                return []
+            raise
+        records = [_run(execution) for execution in executions]
+        mine = [record for record in records if record.pipeline == self._pipeline]
+        return sorted(mine, key=lambda record: (record.started_ms, record.run_id), reverse=True)
+
+    def run(self, run_id: str) -> RunRecord:
+        """One run: by its id, an unambiguous beginning of it, or `latest`.
+
+        Raises:
+            MetadataError: where there is none, or several begin so.
+        """
+        runs = self.runs()
+        if run_id == "latest" and runs:
+            return runs[0]
+        exact = [run for run in runs if run.run_id == run_id]
+        found = exact or [run for run in runs if run_id and run.run_id.startswith(run_id)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise MetadataError(f"run {run_id!r}", f"{len(found)} runs begin so", remedy="Give more of its id.")
+        guess = close_match(run_id, [run.run_id for run in runs])
+        hint = f"Did you mean {guess!r}? " if guess else ""
+        raise MetadataError(
+            f"run {run_id!r}",
+            f"is not among the {len(runs)} runs of pipeline {self._pipeline!r}",
+            remedy=f"{hint}`satisfice runs` lists them.",
+        )
+
+    def nodes(self, run: RunRecord) -> list[NodeRecord]:
+        """What each node did, in the order in which they began; nodes that were skipped come last."""
+        executions = self.executions(run.run_id)
+        records = [self._node(execution) for execution in executions.values()]
+        records.sort(key=lambda record: (record.started_ms, record.node))
+        done = {record.node for record in records}
+        skipped = [NodeRecord(n, "skipped", 0, 0, reason) for n, reason in run.skipped.items() if n not in done]
+        return records + skipped
+
+    def executions(self, run_id: str) -> dict[str, Any]:
+        """Node id to its execution in a run; the latest where there are several."""
+        context = self._store.get_context_by_type_and_name(_PIPELINE_RUN, run_id)
+        if context is None:
+            return {}
+        found: dict[str, Any] = {}
+        for execution in sorted(self._store.get_executions_by_context(context.id), key=lambda one: one.id):
+            node = self._node_id(execution)
+            if node:
+                found[node] = execution
+        return found
+
+    def node(self, run_id: str, node: str) -> NodeRecord | None:
+        """What one node did in a run, or None where the store holds no execution of it."""
+        execution = self.executions(run_id).get(node)
+        return self._node(execution) if execution is not None else None
+
+    def decision(self, run_id: str) -> Decision | None:
+        """The Gate's decision in a run, or None where there is none."""
+        record = self._record(run_id, "Decision")
+        return Decision.model_validate_json(record) if record else None
+
+    def data_decision(self, run_id: str) -> DataDecision | None:
+        """The data gate's decision in a run, or None where there is none."""
+        record = self._record(run_id, "DataDecision")
+        return DataDecision.model_validate_json(record) if record else None
+
+    def push_result(self, run_id: str) -> PushResult | None:
+        """What the Pusher did in a run, or None where it did not run."""
+        record = self._record(run_id, "PushedModel", producer="Pusher")
+        return PushResult.model_validate_json(record) if record else None
+
+    def _record(self, run_id: str, artifact_type: str, producer: str = "") -> str | None:
+        for node, execution in self.executions(run_id).items():
+            if producer and node != producer:
+                continue
+            for output in self._outputs(execution, with_record=True):
+                if output.type == artifact_type and RECORD_PROPERTY in output.properties:
+                    return str(output.properties[RECORD_PROPERTY])
+        return None
+
+    def _node_id(self, execution: Any) -> str:
+        for context in self._store.get_contexts_by_execution(execution.id):
+            if context.type == _NODE:
+                return str(context.name).removeprefix(f"{self._pipeline}.")
+        return ""
+
+    def _node(self, execution: Any) -> NodeRecord:
+        return NodeRecord(
+            node=self._node_id(execution),
+            state=_STATES.get(execution.last_known_state, "running"),
+            started_ms=execution.create_time_since_epoch,
+            ended_ms=execution.last_update_time_since_epoch,
+            outputs=tuple(self._outputs(execution)),
+        )
+
+    def _outputs(self, execution: Any, *, with_record: bool = False) -> list[OutputRecord]:
+        events = [
+            event
+            for event in self._store.get_events_by_execution_ids([execution.id])
+            if event.type == metadata_store_pb2.Event.OUTPUT
+        ]
+        artifacts = {one.id: one for one in self._store.get_artifacts_by_id([event.artifact_id for event in events])}
+        outputs = []
+        for event in events:
+            artifact = artifacts[event.artifact_id]
+            properties = {**_values(artifact.properties), **_values(artifact.custom_properties)}
+            if not with_record:
+                properties.pop(RECORD_PROPERTY, None)
+            outputs.append(
+                OutputRecord(event.path.steps[0].key, artifact.type, artifact.id, artifact.uri, properties)
+            )
+        return outputs
+
+
+_STATES = {
+    metadata_store_pb2.Execution.COMPLETE: "ran",
+    metadata_store_pb2.Execution.CACHED: "cached",
+    metadata_store_pb2.Execution.FAILED: "failed",
+    metadata_store_pb2.Execution.CANCELED: "canceled",
+}
+
+
+def _run(execution: Any) -> RunRecord:
+    values = _values(execution.custom_properties)
+    nodes = json.loads(values.get("nodes", "[]"))
+    return RunRecord(
+        run_id=execution.name,
+        pipeline=values.get("pipeline", ""),
+        outcome=values.get("outcome", "unfinished"),
+        exit_code=values.get("exit_code"),
+        started_ms=execution.create_time_since_epoch,
+        ended_ms=execution.last_update_time_since_epoch,
+        runner=values.get("runner", ""),
+        user=values.get("user", ""),
+        host=values.get("host", ""),
+        config_digest=values.get("config_digest", ""),
+        config=values.get("config", ""),
+        error=values.get("error", ""),
+        skipped={node["node"]: node["reason"] for node in nodes if node["state"] == "skipped"},
+    )
+
+
+def _values(properties: Any) -> dict[str, Any]:
+    found = {}
+    for key, value in properties.items():
+        kind = value.WhichOneof("value")
+        if kind:
+            found[key] = getattr(value, kind)
+    return found

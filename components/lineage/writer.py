@@ -1,0 +1,78 @@
+"""Writes what TFX does not record: each run as a whole, with its configuration, its outcome and what was skipped."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+
+from components.lineage.reader import RUN_TYPE
+
+__all__ = ["close_run", "open_run"]
+
+
+def open_run(store: Any, run_id: str, pipeline: str, config_json: str, config_digest: str, runner: str) -> int:
+    """Records that a run has begun, with the configuration that it was given.
+
+    Returns:
+        The id of the execution that stands for the run.
+    """
+    execution_type = metadata_store_pb2.ExecutionType(name=RUN_TYPE)
+    type_id = store.put_execution_type(execution_type, can_add_fields=True)
+    execution = metadata_store_pb2.Execution(
+        type_id=type_id, name=run_id, last_known_state=metadata_store_pb2.Execution.RUNNING
+    )
+    _set(
+        execution,
+        {
+            "pipeline": pipeline,
+            "config": config_json,
+            "config_digest": config_digest,
+            "runner": runner,
+            "user": _user(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        },
+    )
+    (execution_id,) = store.put_executions([execution])
+    return int(execution_id)
+
+
+def close_run(
+    store: Any, execution_id: int, outcome: str, exit_code: int, nodes: list[Mapping[str, Any]], error: str = ""
+) -> None:
+    """Records how a run ended.
+
+    Args:
+        store: the metadata store.
+        execution_id: from `open_run`.
+        outcome: `pushed`, `already_served`, `blocked`, `data_blocked` or `failed`.
+        exit_code: of the command.
+        nodes: one mapping per node: id, state, seconds, reason.
+        error: the message, where it failed.
+    """
+    (execution,) = store.get_executions_by_id([execution_id])
+    states = metadata_store_pb2.Execution
+    execution.last_known_state = states.FAILED if outcome == "failed" else states.COMPLETE
+    _set(execution, {"outcome": outcome, "exit_code": exit_code, "nodes": json.dumps(nodes), "error": error})
+    store.put_executions([execution])
+
+
+def _set(execution: Any, values: Mapping[str, str | int]) -> None:
+    for key, value in values.items():
+        if isinstance(value, int):
+            execution.custom_properties[key].int_value = value
+        else:
+            execution.custom_properties[key].string_value = value
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user id, as in a container
+        return str(os.getuid())

@@ -1,0 +1,134 @@
+"""Fits a user's model: builds it, trains it with early stopping, and keeps the curve."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import tensorflow as tf
+
+from components.trainer.inputs import Layout
+from schemas.config import TrainingConfig
+from schemas.errors import SatisficeError, UserModuleError, Fault, close_match
+from schemas.metrics import QUALITY
+from schemas.user_model import BuildModel
+
+__all__ = ["Fitted", "fit", "keras_for"]
+
+_KERAS = {"tf_keras": "tf_keras", "keras3": "keras"}
+_STEPS_PER_EXECUTION = 10
+"""Small models are bound by the cost of a call from Python; ten steps a call took 80 % off it (batch 256)."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: the Keras model, with the best epoch's weights where early stopping watched.
+        history: metric name to one value per epoch, as Keras logs them.
+        seconds: spent in training.
+        rows: training rows per epoch.
+    """
+
+    model: Any
+    history: dict[str, list[float]]
+    seconds: float
+    rows: int
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON values for the lineage."""
+        epochs = len(next(iter(self.history.values()), []))
+        return {
+            "epochs": epochs,
+            "rows_per_epoch": self.rows,
+            "seconds": round(self.seconds, 3),
+            "examples_per_s": round(self.rows * epochs / max(self.seconds, 1e-9), 1),
+            "history": self.history,
+        }
+
+
+def keras_for(backend: str) -> ModuleType:
+    """The Keras that a backend stands for (`tf_keras` or `keras3`)."""
+    return importlib.import_module(_KERAS[backend])
+
+
+def fit(
+    build_model: BuildModel,
+    layout: Layout,
+    hyperparameters: Mapping[str, Any],
+    training: TrainingConfig,
+    train: tf.data.Dataset,
+    validate: tf.data.Dataset,
+    rows: int,
+) -> Fitted:
+    """Builds and trains a model.
+
+    Args:
+        build_model: of the user's module.
+        layout: of the transformed examples.
+        hyperparameters: handed to `build_model` as they stand in the configuration.
+        training: the configuration's section.
+        train, validate: batches of `(features, label)`, one pass each, of known number.
+        rows: number of training rows, for the record.
+
+    Raises:
+        UserModuleError: `build_model` fails, or returns something other than a compiled Keras model.
+        SatisficeError: early stopping watches what the model does not log.
+    """
+    keras = keras_for(training.backend)
+    keras.utils.set_random_seed(training.seed)
+    model = _build(build_model, keras, layout, hyperparameters)
+    model.steps_per_execution = max(1, min(_STEPS_PER_EXECUTION, int(train.cardinality())))
+    started = time.monotonic()
+    callbacks = [_early_stopping(keras, training)] if training.early_stopping else []
+    log = model.fit(train, validation_data=validate, epochs=training.epochs, callbacks=callbacks, verbose=0)
+    history = {name: [float(value) for value in values] for name, values in log.history.items()}
+    if training.early_stopping:
+        _check_watched(training.early_stopping.metric, history)
+    return Fitted(model, history, time.monotonic() - started, rows)
+
+
+def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparameters: Mapping[str, Any]) -> Any:
+    where = f"{getattr(build_model, '__module__', '?')}.build_model"
+    try:
+        model = build_model(keras, layout.features, hyperparameters)
+    except Exception as error:
+        raise UserModuleError(where, [Fault("", f"raised {type(error).__name__}: {error}")]) from error
+    if not isinstance(model, keras.Model):
+        raise UserModuleError(
+            where, [Fault("", "returned something else", f"a model of {keras.__name__}", type(model).__name__)]
+        )
+    if not getattr(model, "optimizer", None):
+        raise UserModuleError(where, [Fault("", "returned a model that is not compiled", "model.compile(...) called")])
+    return model
+
+
+def _early_stopping(keras: ModuleType, training: TrainingConfig) -> Any:
+    early = training.early_stopping
+    assert early is not None
+    name = early.metric.removeprefix("val_")
+    mode = "min"
+    if name in QUALITY:
+        mode = "min" if QUALITY[name].better == "lower" else "max"
+    return keras.callbacks.EarlyStopping(
+        monitor=early.metric, mode=mode, patience=early.patience, restore_best_weights=True
+    )
+
+
+def _check_watched(metric: str, history: Mapping[str, Any]) -> None:
+    if metric in history:
+        return
+    logged = sorted(name for name in history if name.startswith("val_"))
+    guess = close_match(metric, logged)
+    raise SatisficeError(
+        "training.early_stopping.metric",
+        "is not among what the model logs",
+        expected=f"one of {', '.join(logged)}",
+        got=metric,
+        remedy=f"Did you mean {guess!r}?" if guess else "Add the metric where build_model compiles the model.",
+    )

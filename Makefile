@@ -9,6 +9,11 @@ PACKAGES := schemas serving components pipeline runners
 SOURCES := $(shell find $(PACKAGES) -name '*.py' 2>/dev/null)
 BIN := .venv/bin
 
+# Stamps: what they name is done and need not be done again.
+TOOLS := .tools/.uv-$(UV_VERSION)
+READY := .venv/.ready
+COMPILED := .venv/.compiled
+
 # Any Python that runs at all: a shim of pyenv's may stand on the PATH for a version that is not active.
 BARE = $(shell for p in python3 python3.11 python3.12 python3.13 /usr/bin/python3; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && command -v $$p && break; done)
@@ -24,7 +29,7 @@ UV = VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .tools/
 help:  ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: .venv/.ready .venv/.compiled  ## the environment in .venv, exactly as uv.lock says (nothing to do where it stands)
+setup: $(COMPILED)  ## the environment in .venv, exactly as uv.lock says (nothing to do where it stands)
 
 run: setup data  ## set up what is missing, then the taxi pipeline to a gated, pushed model [CONFIG=, ARGS=]
 	@$(BIN)/satisfice run $(CONFIG) $(ARGS)
@@ -54,7 +59,7 @@ bench: setup data  ## measure against stock TFX, and write bench/RESULTS.md [ARG
 doctor:  ## what this machine lacks, and the remedy
 	@$(or $(BARE),python3) -I runners/doctor.py
 
-lock: .tools/.ready  ## resolve the dependencies of pyproject.toml anew into uv.lock [ARGS=--upgrade]
+lock: $(TOOLS)  ## resolve the dependencies of pyproject.toml anew into uv.lock [ARGS=--upgrade]
 	$(UV) lock --python $(PYTHON) $(ARGS)
 
 clean:  ## remove the environment, the sample data and all caches; what runs wrote stays
@@ -63,19 +68,19 @@ clean:  ## remove the environment, the sample data and all caches; what runs wro
 
 # --- set-up -----------------------------------------------------------------------------------------------------------
 
-.tools/.ready: Makefile
+$(TOOLS):
 	@test -n "$(BARE)" || { echo 'no Python that runs. Remedy: apt-get install python3.11 python3.11-venv python3.11-dev' >&2; exit 1; }
 	@$(BARE) -I runners/doctor.py --machine
 	$(PYTHON) -m venv --clear .tools
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-.venv/.ready: .tools/.ready uv.lock pyproject.toml
+$(READY): $(TOOLS) uv.lock pyproject.toml
 	$(UV) sync --frozen --compile-bytecode --python $(PYTHON)
 	@$(BARE) -I runners/doctor.py >.tools/doctor.log || { cat .tools/doctor.log; exit 1; }
 	@touch $@
 
 # uv does not compile what is installed in place, and where PYTHONDONTWRITEBYTECODE is set Python never would.
-.venv/.compiled: .venv/.ready $(SOURCES)
+$(COMPILED): $(READY) $(SOURCES)
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@

@@ -244,7 +244,7 @@ def _debian(python: Interpreter | None) -> str:
 
 def _platform_check() -> Check:
     found = f"{platform.system()} {platform.machine()}"
-    remedy = "use such a machine, or a container of one: ml-metadata and tensorflow-data-validation have no other wheels"
+    remedy = "use such a machine or a container: ml-metadata and tensorflow-data-validation have no other wheels"
     return _check("platform", found == "Linux x86_64", found, "Linux x86_64", remedy)
 
 
@@ -288,9 +288,10 @@ def _first_number(file: Path, unit: int) -> int | None:
 
 def _disk_check(root: Path, installed: bool) -> Check:
     free = shutil.disk_usage(root).free
-    wanted, purpose = (WORK_GB, "for what runs write") if installed else (INSTALL_GB, "for the packages and their cache")
+    wanted = WORK_GB if installed else INSTALL_GB
+    needed = f"{wanted} GB for {'what runs write' if installed else 'the packages and their cache'}"
     remedy = "make room, or clone to a larger disk"
-    return _check("disk", free >= wanted * GB, f"{free / GB:.1f} GB free", f"{wanted} GB {purpose}", remedy)
+    return _check("disk", free >= wanted * GB, f"{free / GB:.1f} GB free", needed, remedy)
 
 
 def _glibc() -> Version:
@@ -301,11 +302,16 @@ def _glibc() -> Version:
 # --- the packages -----------------------------------------------------------------------------------------------------
 
 
+def _environment(root: Path) -> Path:
+    """The folder's `.venv`; where there is none, the environment that runs this."""
+    own = root / ".venv"
+    return own if own.exists() else Path(sys.prefix)
+
+
 def _site_packages(root: Path) -> str:
-    """Where the project's packages are: in the environment that runs this, else in the folder's `.venv`."""
-    if sys.prefix != sys.base_prefix:
-        return next((entry for entry in sys.path if entry.startswith(sys.prefix) and entry.endswith("-packages")), "")
-    return next(iter(sorted(glob.glob(str(root / ".venv" / "lib" / "python3*" / "site-packages")))), "")
+    if _environment(root) == Path(sys.base_prefix):  # no virtual environment at all
+        return ""
+    return next(iter(sorted(glob.glob(str(_environment(root) / "lib" / "python3*" / "site-packages")))), "")
 
 
 def _distribution(name: str, folder: str) -> importlib.metadata.Distribution | None:
@@ -319,8 +325,7 @@ def _package_check(name: str, folder: str) -> Check:
 
 
 def _load_check(root: Path) -> Check:
-    python = sys.executable if sys.prefix != sys.base_prefix else str(root / ".venv" / "bin" / "python")
-    command = [python, "-c", "import ml_metadata.metadata_store"]
+    command = [str(_environment(root) / "bin" / "python"), "-c", "import ml_metadata.metadata_store"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         problem = done.stderr.strip().splitlines()[-1:] if done.returncode else []

@@ -1,96 +1,134 @@
 """Keys that are part of the configuration's contract and whose use is not built yet.
 
-They are validated like all others, and refused where they would otherwise be ignored in silence. Whoever builds one
-takes its entry out.
+They are validated like all others, and refused where they would otherwise be ignored in silence; a default is never
+refused. Whoever builds one takes its entry out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from schemas.config import PipelineConfig, SatisfyGate, TrainingConfig, uses_spans
-from schemas.errors import Fault
+from schemas.config import uses_spans
+from schemas.errors import Fault, spell
 from schemas.metrics import PROFILED
 
-__all__ = ["faults_of_unavailable_keys"]
+__all__ = ["LATER", "Later", "faults_of_unavailable_keys", "values_at"]
 
-_Check = tuple[str, Callable[[PipelineConfig], object], str]
 
-_TRAINING_DEFAULTS = TrainingConfig()
+@dataclass(frozen=True)
+class Later:
+    """A key of which only some values are acted on.
 
-_SIMPLE: tuple[_Check, ...] = (
-    ("data.source.window", lambda c: c.data.source.window, "windows of spans"),
-    ("data.validate.drift", lambda c: c.data.validate_.drift, "drift against the champion's data"),
-    ("data.validate.on_drift", lambda c: c.data.validate_.on_drift, "drift against the champion's data"),
-    ("training.tune", lambda c: c.training.tune, "tuning"),
-    ("export.tflite", lambda c: c.export.tflite, "the TFLite export"),
-    ("gates.approval", lambda c: c.gates.approval == "required", "approval by a person"),
-    ("push.serving.keep_versions", lambda c: c.push.serving.keep_versions, "retention of versions"),
-    ("push.serving.server_version", lambda c: c.push.serving.server_version, "the check of the server's version"),
-    ("push.serving.confirm", lambda c: c.push.serving.confirm, "confirmation by running servers"),
-    ("push.edge", lambda c: c.push.edge, "the push to devices"),
-    ("serving", lambda c: c.serving, "the embedded server"),
-    ("schedule", lambda c: c.schedule, "scheduled retraining"),
-    ("kubeflow", lambda c: c.kubeflow, "the Kubeflow runner"),
-    ("metadata.mysql", lambda c: c.metadata.mysql, "a metadata store other than SQLite"),
-    ("metadata.postgresql", lambda c: c.metadata.postgresql, "a metadata store other than SQLite"),
-    ("metadata.grpc", lambda c: c.metadata.grpc, "a metadata store other than SQLite"),
-    ("beam.runner", lambda c: c.beam.runner != "local", "a Beam engine other than the local one"),
-    ("beam.args", lambda c: c.beam.args, "Beam arguments"),
-    ("runner.max_parallel", lambda c: c.runner.max_parallel not in ("auto", 1), "nodes in parallel"),
-    ("runner.retries", lambda c: c.runner.retries, "retries of nodes"),
+    Attributes:
+        path: dotted, with `*` for each entry of a list.
+        what: the thing that is not built yet.
+        works: the values that are acted on, the default among them.
+        refuses: for a key of which only some texts are not acted on, what tells them; `works` then says nothing.
+        instead: what to write instead; "" where it follows from `works`.
+    """
+
+    path: str
+    what: str
+    works: tuple[object, ...] = (None,)
+    refuses: Callable[[str], bool] | None = None
+    instead: str = ""
+
+    def accepts(self, value: object) -> bool:
+        """True where the value is acted on, or is none that the key can hold."""
+        if self.refuses:
+            return not (isinstance(value, str) and self.refuses(value))
+        return value in self.works
+
+    @property
+    def expected(self) -> str:
+        """What to write instead, in words."""
+        words = [spell(value) for value in self.works if value not in (None, {}, [])]
+        return self.instead or (" or ".join(words) if words else "this key left out")
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path
+
+
+_PROFILING = "profiled figures (latency, size, memory, parity)"
+_STORES = "a metadata store other than SQLite"
+_TRAINING = "distributed training"
+_LOCAL = "a path on this machine"
+
+LATER: tuple[Later, ...] = (
+    Later("data.source.format", "sources other than CSV and Parquet", ("csv", "parquet")),
+    Later("data.source.path", "spans, dates and versions in a path", refuses=uses_spans, instead="a path without them"),
+    Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
+    Later("data.source.window", "windows of spans"),
+    Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
+    Later("data.validate.drift", "drift against the champion's data", ({},)),
+    Later("data.validate.on_drift", "drift against the champion's data"),
+    Later("training.backend", "Keras 3", ("tf_keras",)),
+    Later("training.strategy", _TRAINING, ("auto", "one_device")),
+    Later("training.workers", _TRAINING, (1,)),
+    Later("training.parameter_servers", _TRAINING, (0,)),
+    Later("training.devices", _TRAINING, ("auto",)),
+    Later("training.communication", _TRAINING, ("auto",)),
+    Later("training.mixed_precision", "mixed precision", (False,)),
+    Later("training.jit_compile", "compilation with XLA", (False,)),
+    Later("training.deterministic", "deterministic training", (False,)),
+    Later("training.steps_per_execution", "several steps in one execution", ("auto",)),
+    Later("training.warm_start", "training from the champion's weights", ("none",)),
+    Later("training.tune", "the search for hyperparameters"),
+    Later("export.tflite", "the TFLite export"),
+    Later("gates.approval", "approval by a person", ("none",)),
+    Later("gates.satisfy.*.payload", "gates on the .tflite payload", ("saved_model",)),
+    Later("gates.satisfy.*.metric", _PROFILING, refuses=PROFILED.__contains__, instead="a metric of quality"),
+    Later("gates.satisfy.*.batch_size", _PROFILING),
+    Later("gates.satisfy.*.against", _PROFILING),
+    Later("gates.satisfy.*.max_gap", "gaps between slices"),
+    Later("gates.satisfy.*.on_inconclusive", "confidence intervals", ("block",)),
+    Later("push.serving.base_path", "remote stores of versions", refuses=_is_remote, instead=_LOCAL),
+    Later("push.serving.keep_versions", "retention of versions"),
+    Later("push.serving.server_version", "the check of the server's version"),
+    Later("push.serving.confirm", "confirmation by running servers"),
+    Later("push.edge", "the push to devices"),
+    Later("serving", "the embedded server"),
+    Later("schedule", "scheduled retraining"),
+    Later("kubeflow", "the Kubeflow runner"),
+    Later("metadata.mysql", _STORES),
+    Later("metadata.postgresql", _STORES),
+    Later("metadata.grpc", _STORES),
+    Later("beam.runner", "a Beam engine other than the local one", ("local",)),
+    Later("beam.args", "Beam arguments", ([],)),
+    Later("runner.max_parallel", "nodes in parallel", ("auto", 1)),
+    Later("runner.retries", "retries of nodes", (0,)),
 )
 
-_TRAINING = (
-    "parameter_servers",
-    "workers",
-    "devices",
-    "communication",
-    "mixed_precision",
-    "jit_compile",
-    "deterministic",
-    "steps_per_execution",
-    "warm_start",
-)
+
+def faults_of_unavailable_keys(raw: Mapping[str, Any]) -> list[Fault]:
+    """One fault for each key that is set and that nothing would act on.
+
+    Args:
+        raw: the configuration as its file spells it, or `PipelineConfig.canonical()`. It need not be valid, so that
+            these faults stand in one list with all others.
+    """
+    return [
+        Fault(path, f"not available yet: {later.what}", later.expected, spell(value))
+        for later in LATER
+        for path, value in values_at(raw, later.path.split("."))
+        if not later.accepts(value)
+    ]
 
 
-def _gate_faults(index: int, gate: SatisfyGate) -> Iterator[Fault]:
-    path = f"gates.satisfy.{index}"
-    if gate.payload == "tflite":
-        yield _fault(f"{path}.payload", "gates on the .tflite payload", gate.payload)
-    elif gate.metric in PROFILED:
-        yield _fault(f"{path}.metric", "profiled figures (latency, size, memory, parity)", gate.metric)
-    if gate.max_gap is not None:
-        yield _fault(f"{path}.max_gap", "gaps between slices", gate.max_gap)
-    for key in ("batch_size", "against"):
-        value = getattr(gate, key)
-        if value is not None:
-            yield _fault(f"{path}.{key}", "profiled figures (latency, size, memory, parity)", value)
-    if gate.on_inconclusive != "block":
-        yield _fault(f"{path}.on_inconclusive", "confidence intervals", gate.on_inconclusive)
+def values_at(here: object, keys: Sequence[str], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values that stand at a path, each with its own path; `*` is every entry of a list. None where no value is.
 
-
-def _fault(path: str, what: str, got: object = "") -> Fault:
-    return Fault(path, f"not available yet: {what}", "this key left out", "" if got == "" else repr(got))
-
-
-def faults_of_unavailable_keys(config: PipelineConfig) -> list[Fault]:
-    """One fault for each key that is set and that nothing would act on."""
-    faults = [_fault(path, what) for path, is_set, what in _SIMPLE if is_set(config)]
-    source = config.data.source
-    if source.format not in ("csv", "parquet"):
-        faults.append(_fault("data.source.format", "sources other than CSV and Parquet", source.format))
-    if uses_spans(source.path):
-        faults.append(_fault("data.source.path", "spans, dates and versions in a path", source.path))
-    training = config.training
-    if training.backend != "tf_keras":
-        faults.append(_fault("training.backend", "Keras 3", training.backend))
-    if training.strategy not in ("auto", "one_device"):
-        faults.append(_fault("training.strategy", "distributed training", training.strategy))
-    for key in _TRAINING:
-        value = getattr(training, key)
-        if value != getattr(_TRAINING_DEFAULTS, key):
-            faults.append(_fault(f"training.{key}", "distributed and tuned training", value))
-    for index, gate in enumerate(config.gates.satisfy):
-        faults.extend(_gate_faults(index, gate))
-    return faults
+    >>> list(values_at({"gates": [{"min": 1}, {"max": 2}]}, ["gates", "*", "min"]))
+    [('gates.0.min', 1)]
+    """
+    if not keys:
+        yield path.removeprefix("."), here
+        return
+    key, *rest = keys
+    entries = here.items() if isinstance(here, dict) else enumerate(here) if isinstance(here, list) else ()
+    for name, value in entries:
+        if name == key or (key == "*" and isinstance(here, list)):
+            yield from values_at(value, rest, f"{path}.{name}")

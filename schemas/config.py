@@ -9,9 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from schemas.errors import close_match
 from schemas.metrics import PROFILED, QUALITY
@@ -41,16 +52,63 @@ __all__ = [
     "config_digest",
 ]
 
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
+
+def _refusal(problem: str, expected: str = "", match: str | None = None) -> PydanticCustomError:
+    """What a validator here raises: `schemas.load` makes a `Fault` of it, field by field."""
+    context = {"problem": problem, "expected": expected, "match": match}
+    return PydanticCustomError("refused", "{problem}; expected {expected}", context)
+
+
+def _expect(words: str) -> WrapValidator:
+    """One fault that says in words what is expected, instead of a pattern or one fault per branch of a union."""
+
+    def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise _refusal("is not valid", words) from None
+
+    return WrapValidator(check)
+
+
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1, le=INT32_MAX)]
+NotNegative = Annotated[int, Field(ge=0, le=INT32_MAX)]
+Large = Annotated[int, Field(ge=1, le=INT64_MAX)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+AutoOrPositive = Annotated[Literal["auto"] | Positive, _expect("'auto' or a whole number, at least 1")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$"),
+    _expect("at most 63 small letters a-z, digits, hyphens and underscores, the first of them a letter"),
+]
+Module = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"),
+    _expect("the dotted name of a Python module, such as 'pipeline.models.taxi'"),
+]
+ValidationMetric = Annotated[
+    str,
+    Field(pattern=r"^val_\w+$"),
+    _expect("a metric on the validation split as Keras logs it, such as 'val_loss' or 'val_auc'"),
+]
+ServerVersion = Annotated[
+    str, Field(pattern=r"^\d+\.\d+$"), _expect("a version of TF Serving as text in quotes, such as '2.20'")
+]
+Duration = Annotated[
+    str, Field(pattern=r"^\d+[smhd]$"), _expect("a number with its unit s, m, h or d, such as '30m' or '6h'")
+]
+Quantity = Annotated[int | str, _expect("a whole number, or text as Kubernetes has it, such as '8Gi' or '500m'")]
 
 
 class Section(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -66,7 +124,7 @@ class SourceConfig(Section):
     """Where the rows come from. `path` may hold `*`, and `{SPAN}`, `{YYYY}`, `{MM}`, `{DD}`, `{VERSION}`."""
 
     format: Literal["csv", "parquet", "tfrecord", "avro", "bigquery"]
-    path: Annotated[str, Field(min_length=1)]
+    path: Text
     window: WindowConfig | None = None
 
 
@@ -83,7 +141,7 @@ class DataConfig(Section):
 
     source: SourceConfig
     splits: dict[Literal["train", "validate", "eval"], Positive] = {"train": 7, "validate": 1, "eval": 2}
-    schema_path: Annotated[str, Field(alias="schema", min_length=1)]
+    schema_path: Annotated[Text, Field(alias="schema")]
     validate_: Annotated[ValidateConfig, Field(alias="validate")] = ValidateConfig()
 
     @field_validator("splits")
@@ -91,7 +149,7 @@ class DataConfig(Section):
     def _all_three(cls, splits: dict[str, int]) -> dict[str, int]:
         missing = [name for name in ("train", "validate", "eval") if name not in splits]
         if missing:
-            raise ValueError(f"lacks {', '.join(missing)}: each of train, validate and eval needs a share")
+            raise _refusal(f"lacks {', '.join(missing)}", "a share for each of train, validate and eval")
         return {name: splits[name] for name in ("train", "validate", "eval")}
 
 
@@ -101,15 +159,15 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The user's module, the transformed feature that is the label, and what `build_model` is given."""
 
-    module: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
-    label: Annotated[str, Field(min_length=1)]
+    module: Module
+    label: Text
     hyperparameters: dict[str, JsonValue] = {}
 
 
 class EarlyStoppingConfig(Section):
     """Stop when `metric` (as Keras logs it: `val_auc`, `val_loss`) has not improved for `patience` epochs."""
 
-    metric: Annotated[str, Field(pattern=r"^val_\w+$")] = "val_loss"
+    metric: ValidationMetric = "val_loss"
     patience: NotNegative = 2
 
 
@@ -117,9 +175,9 @@ class TuneConfig(Section):
     """Search for hyperparameters before training."""
 
     trials: Positive = 20
-    objective: str
+    objective: Text
     space: dict[str, JsonValue]
-    parallel: Literal["auto"] | Positive = "auto"
+    parallel: AutoOrPositive = "auto"
 
 
 class TrainingConfig(Section):
@@ -137,12 +195,12 @@ class TrainingConfig(Section):
     ] = "auto"
     workers: Positive = 1
     parameter_servers: NotNegative = 0
-    devices: Literal["auto"] | Positive = "auto"
+    devices: AutoOrPositive = "auto"
     communication: Literal["auto", "ring", "nccl"] = "auto"
     mixed_precision: bool = False
     jit_compile: bool = False
     deterministic: bool = False
-    steps_per_execution: Literal["auto"] | Positive = "auto"
+    steps_per_execution: AutoOrPositive = "auto"
     warm_start: Literal["none", "champion"] = "none"
     global_batch_size: Positive = 1024
     epochs: Positive = 10
@@ -176,18 +234,21 @@ class ExportConfig(Section):
 # --- gates ------------------------------------------------------------------------------------------------------------
 
 
+Metric = Annotated[str, Field(json_schema_extra={"enum": [*QUALITY, *PROFILED]})]
+Comparable = Annotated[str, Field(json_schema_extra={"enum": [m for m in QUALITY if QUALITY[m].better != "neither"]})]
+
+
 def _known_metric(name: str) -> str:
-    if name in QUALITY or name in PROFILED:
-        return name
-    guess = close_match(name, [*QUALITY, *PROFILED])
-    hint = f" (did you mean {guess!r}?)" if guess else ""
-    raise ValueError(f"unknown metric {name!r}{hint}")
+    known = [*QUALITY, *PROFILED]
+    if name not in known:
+        raise _refusal("unknown metric", "a known metric, such as 'auc' or 'size_mb'", close_match(name, known))
+    return name
 
 
 class ChampionGate(Section):
     """The optimizing metric: the candidate may be at most this much worse than the champion on it."""
 
-    metric: str
+    metric: Comparable
     at_least_champion_minus: Annotated[float, Field(ge=0)] = 0.0
 
     _known = field_validator("metric")(_known_metric)
@@ -196,13 +257,17 @@ class ChampionGate(Section):
     @classmethod
     def _has_a_direction(cls, name: str) -> str:
         if name in PROFILED:
-            raise ValueError(f"{name} is a satisficing metric; the optimizing metric must be a quality metric")
+            raise _refusal(
+                "is a figure of the payload and can only be satisficed", "a metric of quality, such as 'auc'"
+            )
         if QUALITY[name].better == "neither":
-            raise ValueError(f"{name} is neither better when higher nor when lower, so it cannot be optimized")
+            raise _refusal("is neither better when higher nor when lower", "a metric with a direction, such as 'auc'")
         return name
 
 
-CONDITIONS = ("min", "max", "max_gap", "max_drop", "max_ratio_to_champion")
+Condition = Literal["min", "max", "max_gap", "max_drop", "max_ratio_to_champion"]
+
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 class SatisfyGate(Section):
@@ -213,9 +278,9 @@ class SatisfyGate(Section):
     minus smallest value over the slices. `min_examples`: slices with fewer are reported and do not block.
     """
 
-    metric: str
+    metric: Metric
     payload: Literal["saved_model", "tflite"] = "saved_model"
-    slice_by: tuple[str, ...] = ()
+    slice_by: tuple[Text, ...] = ()
     min_examples: NotNegative = 0
     batch_size: Positive | None = None
     against: Literal["saved_model", "trained"] | None = None
@@ -229,28 +294,42 @@ class SatisfyGate(Section):
     _known = field_validator("metric")(_known_metric)
 
     @property
-    def condition(self) -> Literal["min", "max", "max_gap", "max_drop", "max_ratio_to_champion"]:
+    def condition(self) -> Condition:
         """The one condition that is set."""
-        for name in CONDITIONS:
-            if getattr(self, name) is not None:
-                return name  # type: ignore[return-value]
-        raise AssertionError("checked by the validator")  # pragma: no cover
+        return next(name for name in CONDITIONS if getattr(self, name) is not None)
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
         given = [name for name in CONDITIONS if getattr(self, name) is not None]
         if len(given) != 1:
-            came = " and ".join(given) if given else "none"
-            raise ValueError(f"needs exactly one of {', '.join(CONDITIONS)}; got {came}")
-        if self.min_examples and not self.slice_by:
-            raise ValueError("min_examples needs slice_by")
-        if self.max_gap is not None and not self.slice_by:
-            raise ValueError("max_gap needs slice_by: it is a difference between slices")
+            has = f"has {len(given)} conditions: {', '.join(given)}" if given else "has no condition"
+            raise _refusal(has, f"exactly one of {', '.join(CONDITIONS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sliced_where_needed(self) -> Self:
+        if self.slice_by and self.metric in PROFILED:
+            raise _refusal(f"{self.metric} is a figure of the payload and has no slices", "slice_by left out")
+        if not self.slice_by and self.min_examples:
+            raise _refusal("min_examples is given without slice_by", "both, or neither")
+        if not self.slice_by and self.max_gap is not None:
+            raise _refusal("max_gap is a difference between slices", "slice_by beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _condition_fits_metric(self) -> Self:
         better = QUALITY[self.metric].better if self.metric in QUALITY else "lower"
-        if better == "neither" and given[0] in ("max_drop", "max_ratio_to_champion"):
-            raise ValueError(f"{self.metric} is neither better when higher nor when lower: use min, max or max_gap")
-        if better == "higher" and given[0] == "max_ratio_to_champion":
-            raise ValueError(f"max_ratio_to_champion is for metrics that should be small; use max_drop for {self.metric}")
+        if better == "neither" and self.condition in ("max_drop", "max_ratio_to_champion"):
+            raise _refusal(f"{self.metric} is neither better when higher nor when lower", "min, max or max_gap")
+        if better == "higher" and self.condition == "max_ratio_to_champion":
+            raise _refusal(f"max_ratio_to_champion is for what should be small; {self.metric} is not", "max_drop")
+        return self
+
+    @model_validator(mode="after")
+    def _profiling_fits_metric(self) -> Self:
+        for key in ("batch_size", "against"):
+            if self.metric in QUALITY and getattr(self, key) is not None:
+                raise _refusal(f"{key} says how a payload is profiled; {self.metric} is not", f"{key} left out")
         return self
 
 
@@ -264,7 +343,7 @@ class GatesConfig(Section):
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
         if self.optimize is None and not self.satisfy:
-            raise ValueError("no gate: give optimize, or at least one entry of satisfy")
+            raise _refusal("holds no gate", "optimize, or at least one entry of satisfy")
         return self
 
 
@@ -274,7 +353,7 @@ class GatesConfig(Section):
 class InstanceConfig(Section):
     """One server, by its gRPC address."""
 
-    grpc: str
+    grpc: Text
 
 
 class ConfirmConfig(Section):
@@ -287,16 +366,16 @@ class ConfirmConfig(Section):
 class ServingPushConfig(Section):
     """The TF Serving watch directory."""
 
-    base_path: Annotated[str, Field(min_length=1)]
+    base_path: Text
     keep_versions: Positive | None = None
-    server_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
+    server_version: ServerVersion | None = None
     confirm: ConfirmConfig | None = None
 
 
 class EdgeConfig(Section):
     """The directory of versioned `.tflite` files."""
 
-    base_path: Annotated[str, Field(min_length=1)]
+    base_path: Text
 
 
 class PushConfig(Section):
@@ -316,7 +395,7 @@ class ServingConfig(Section):
     """For `serve` and `deploy render`."""
 
     batching: BatchingConfig | None = None
-    labels: dict[str, Positive] = {}
+    labels: dict[str, Large] = {}
     instances: Positive = 1
 
 
@@ -324,7 +403,7 @@ class TriggersConfig(Section):
     """What makes a tick retrain."""
 
     cron: str | None = None
-    new_rows: Positive | None = None
+    new_rows: Large | None = None
     drift: bool = False
 
 
@@ -333,20 +412,20 @@ class ScheduleConfig(Section):
 
     triggers: TriggersConfig
     any: bool = True
-    cool_down: Annotated[str, Field(pattern=r"^\d+[smhd]$")] = "0s"
+    cool_down: Duration = "0s"
 
 
 class VolumeConfig(Section):
     """A persistent volume claim."""
 
-    claim: str
+    claim: Text
 
 
 class KubeflowConfig(Section):
     """For Kubeflow Pipelines."""
 
-    image: str
-    resources: dict[str, dict[Literal["cpu", "memory"], int | str]] = {}
+    image: Text
+    resources: dict[str, dict[Literal["cpu", "memory"], Quantity]] = {}
     volume: VolumeConfig | None = None
 
 
@@ -356,24 +435,24 @@ class KubeflowConfig(Section):
 class SqliteConfig(Section):
     """A SQLite file."""
 
-    path: Annotated[str, Field(min_length=1)] = "metadata.db"
+    path: Text = "metadata.db"
 
 
 class DatabaseConfig(Section):
     """A database server. The password is read from the environment variable that `password_env` names."""
 
-    host: str
-    port: Positive
-    database: str
-    user: str
-    password_env: str | None = None
+    host: Text
+    port: Port
+    database: Text
+    user: Text
+    password_env: Text | None = None
 
 
 class GrpcConfig(Section):
     """A metadata server."""
 
-    host: str
-    port: Positive
+    host: Text
+    port: Port
 
 
 class MetadataConfig(Section):
@@ -386,10 +465,11 @@ class MetadataConfig(Section):
 
     @model_validator(mode="after")
     def _one_store(self) -> Self:
-        given = [name for name in ("sqlite", "mysql", "postgresql", "grpc") if getattr(self, name) is not None]
+        stores = ("sqlite", "mysql", "postgresql", "grpc")
+        given = [name for name in stores if getattr(self, name) is not None]
         if len(given) != 1:
-            came = " and ".join(given) if given else "none"
-            raise ValueError(f"needs exactly one of sqlite, mysql, postgresql, grpc; got {came}")
+            has = f"has {len(given)} stores: {', '.join(given)}" if given else "has no store"
+            raise _refusal(has, f"exactly one of {', '.join(stores)}")
         return self
 
 
@@ -403,7 +483,7 @@ class BeamConfig(Section):
 class RunnerConfig(Section):
     """How the local engine runs nodes."""
 
-    max_parallel: Literal["auto"] | Positive = "auto"
+    max_parallel: AutoOrPositive = "auto"
     retries: NotNegative = 0
 
 
@@ -426,12 +506,12 @@ class PipelineConfig(Section):
 
     def canonical(self) -> dict[str, Any]:
         """The configuration as plain JSON values, every default spelled out, keys as they stand in the file."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json")
 
 
 def config_digest(config: Section) -> str:
     """SHA-256 over the canonical JSON of a section: equal configurations have equal digests, whatever their layout."""
-    text = json.dumps(config.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

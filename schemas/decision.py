@@ -27,13 +27,11 @@ Outcome = Literal["push", "block", "pending", "already_served"]
 
 Payload = Literal["saved_model", "tflite"]
 
-Condition = Literal[
-    "min", "max", "max_gap", "max_drop", "max_ratio_to_champion", "at_least_champion_minus"
-]
+Condition = Literal["min", "max", "max_gap", "max_drop", "max_ratio_to_champion", "at_least_champion_minus"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Figure(_Record):

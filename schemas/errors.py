@@ -21,9 +21,10 @@ approval. A block is no error: it is a `schemas.decision.Decision`.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "BadValueError",
@@ -43,6 +44,7 @@ __all__ = [
     "close_match",
     "find_cause",
     "shorten",
+    "spell",
 ]
 
 _SHOWN = 120
@@ -54,14 +56,24 @@ def shorten(value: object, limit: int = _SHOWN) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def spell(value: object) -> str:
+    """A value of a configuration as a file spells it: text in quotes, `null`, `true`; shortened.
+
+    >>> spell("auto"), spell(None), spell([True, 2])
+    ("'auto'", 'null', '[true, 2]')
+    """
+    return shorten(repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+
+
 def close_match(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` that `word` was probably meant to be, or None.
+    """The one of `words` that `word` was probably meant to be, or None; upper and lower case do not matter.
 
     >>> close_match("trainig", ["training", "data"])
     'training'
     """
-    matches = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    known = {name.casefold(): name for name in words}
+    matches = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.6)
+    return known[matches[0]] if matches else None
 
 
 class SatisficeError(Exception):
@@ -90,6 +102,10 @@ class SatisficeError(Exception):
         text = "; ".join(parts)
         super().__init__(f"{text}. {remedy}" if remedy else text)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by its fields, so that an error crosses from a worker process whole."""
+        return _revive, (type(self), self.args, self.__dict__)
+
     def as_dict(self) -> dict[str, object]:
         """The fields for `--json` output."""
         return {
@@ -101,6 +117,12 @@ class SatisficeError(Exception):
             "remedy": self.remedy,
             "exit_code": self.exit_code,
         }
+
+
+def _revive(kind: type[SatisficeError], args: tuple[object, ...], fields: dict[str, object]) -> SatisficeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 @dataclass(frozen=True)
@@ -153,15 +175,11 @@ class ConfigError(SatisficeError):
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "\n".join(f"  - {fault}" for fault in self.faults)
         super().__init__(source, f"{count} in the configuration:\n{lines}")
+        self.problem = f"{count} in the configuration"
 
     def as_dict(self) -> dict[str, object]:
         """The fields for `--json` output, with one entry per fault."""
-        return {
-            "error": type(self).__name__,
-            "thing": self.source,
-            "faults": [fault.as_dict() for fault in self.faults],
-            "exit_code": self.exit_code,
-        }
+        return {**super().as_dict(), "faults": [fault.as_dict() for fault in self.faults]}
 
 
 class UserModuleError(ConfigError):

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.availability import faults_of_unavailable_keys
+from schemas.availability import faults_of_unavailable_keys, values_at
 from schemas.config import PipelineConfig, config_digest
-from schemas.errors import ConfigError, Fault, close_match, shorten
+from schemas.errors import ConfigError, Fault, close_match, shorten, spell
 
-__all__ = ["LoadedConfig", "json_schema", "load_config", "parse_config"]
-
-_PATHS = (
-    ("data", "source", "path"),
-    ("data", "schema_path"),
-    ("push", "serving", "base_path"),
-    ("push", "edge", "base_path"),
-    ("metadata", "sqlite", "path"),
-)
+__all__ = ["LoadedConfig", "as_yaml", "json_schema", "load_config", "parse_config"]
 
 
 @dataclass(frozen=True)
@@ -56,19 +50,22 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
     Args:
         path: of the file.
-        overrides: as `--set` takes them: a dotted path (list indexes are numbers), `=`, and a YAML value.
+        overrides: as `--set` takes them: a dotted path (list indexes are numbers), `=`, and a YAML value. No value
+            is null; sections on the way that are not there are made; an index one past the end appends.
 
     Returns:
-        The configuration, its relative paths resolved against the file's folder.
+        The configuration. Its paths are absolute: `~` is the user's home, and a relative path is relative to the
+        file's folder.
 
     Raises:
         ConfigError: with every fault that was found.
     """
     file = Path(os.path.abspath(path))
-    raw = _read(file)
-    faults = list(_apply(raw, overrides))
-    config = _validate(raw, str(path), faults)
-    return LoadedConfig(_resolve_paths(config, file.parent), file)
+    raw: Any = _read(file, str(path))
+    faults: list[Fault] = []
+    for override in overrides:
+        raw = _override(raw, override, faults)
+    return LoadedConfig(_check(raw, str(path), faults, file.parent), file)
 
 
 def parse_config(raw: Mapping[str, Any], source: str = "configuration") -> PipelineConfig:
@@ -77,7 +74,13 @@ def parse_config(raw: Mapping[str, Any], source: str = "configuration") -> Pipel
     Raises:
         ConfigError: with every fault that was found.
     """
-    return _validate(dict(raw), source, [])
+    return _check(raw, source, [])
+
+
+def as_yaml(config: PipelineConfig | Mapping[str, Any]) -> str:
+    """A configuration as YAML that `load_config` reads back to the same values."""
+    raw = config.canonical() if isinstance(config, PipelineConfig) else dict(config)
+    return yaml.dump(raw, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def json_schema() -> dict[str, Any]:
@@ -88,147 +91,283 @@ def json_schema() -> dict[str, Any]:
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, which YAML would otherwise settle in silence."""
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_FLOAT = "tag:yaml.org,2002:float"
+_MERGE = "tag:yaml.org,2002:merge"
+_EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,3}$")
 
 
-def _mapping(loader: _NoDuplicates, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, which YAML would settle in silence.
+
+    Two habits of PyYAML are left out that would change a value in silence: `1e-3` is a number and not text, and a date
+    is text as it is written.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Whole at once: so an alias inside what it stands for is refused, and not built as an endless value."""
+        return super().construct_object(node, deep=True)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the base class does it, with every key scalar and there once."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
+            key = self.construct_object(key_node)
+            if key in seen:
+                problem = f"the key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
-_NoDuplicates.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+class _Dumper(yaml.SafeDumper):
+    """Puts text that `_Loader` would take for a number in quotes."""
 
 
-def _read(file: Path) -> dict[str, Any]:
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
+
+
+def _read(file: Path, source: str) -> dict[Any, Any]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        beside = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
-        guess = close_match(file.name, beside)
-        raise ConfigError(
-            str(file), [Fault("", "there is no such file", "a YAML file", "", guess)]
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), [Fault("", f"cannot be read: {error}", "a readable UTF-8 file")]) from error
+        beside = [path.name for path in file.parent.glob("*.y*ml")]
+        fault = Fault("", "there is no such file", "a YAML file", "", close_match(file.name, beside))
+        raise ConfigError(source, [fault]) from None
+    except OSError as error:
+        raise ConfigError(source, [Fault("", f"cannot be read: {error.strerror}", "a YAML file")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, [Fault("", f"is not UTF-8 text: {error.reason}", "a YAML file")]) from error
     try:
-        raw = yaml.load(text, _NoDuplicates)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(str(file), [Fault("", f"is not valid YAML: {' '.join(str(error).split())}")]) from error
+        raw = _parse(text)
+    except ValueError as error:
+        raise ConfigError(source, [Fault("", str(error))]) from error
     if not isinstance(raw, dict):
-        raise ConfigError(str(file), [Fault("", "is not a mapping of keys", "a mapping", shorten(raw))])
+        raise ConfigError(source, [Fault("", "is not a configuration", "a mapping of keys to values", spell(raw))])
     return raw
 
 
-def _apply(raw: dict[str, Any], overrides: Iterable[str]) -> Iterator[Fault]:
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            yield Fault(f"--set {override}", "is not an override", "KEY.PATH=VALUE")
-            continue
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            yield Fault(f"--set {key}", f"the value is not valid YAML: {' '.join(str(error).split())}", "", text)
-            continue
-        problem = _put(raw, key.split("."), value)
-        if problem:
-            yield Fault(f"--set {key}", problem)
+def _parse(text: str) -> Any:
+    """The value that a YAML text holds.
+
+    Raises:
+        ValueError: that says what is wrong with the text, and where.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = ""
+        if mark := error.problem_mark or error.context_mark:
+            where = f" at line {mark.line + 1}, column {mark.column + 1}"
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        advice = " (a tab cannot indent: use spaces)" if "'\\t'" in words else ""
+        raise ValueError(f"is not valid YAML{where}: {words}{advice}") from error
+    except yaml.reader.ReaderError as error:
+        raise ValueError(f"is not valid YAML at character {error.position}: {error.reason}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # PyYAML's constructors raise these for a value that does not fit its tag (`!!int x`) and for absurd sizes.
+        raise ValueError(f"is not valid YAML: {shorten(str(error))}") from error
 
 
-def _put(raw: dict[str, Any], parts: list[str], value: object) -> str | None:
-    """Sets the value at the path, making mappings on the way; returns what is wrong, or None."""
-    here: Any = raw
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(here, list):
-            if not part.isdigit() or int(part) > len(here):
-                return f"{'.'.join(parts[:depth])} is a list of {len(here)}, and {part!r} is no index into it"
-            if int(part) == len(here):
-                here.append(value if last else {})
-            index: Any = int(part)
-        elif isinstance(here, dict):
-            index = part
-        else:
-            return f"{'.'.join(parts[:depth])} is a single value and has no key {part!r}"
-        if last:
-            here[index] = value
-        else:
-            if isinstance(here, dict) and here.get(index) is None:
-                here[index] = {}
-            here = here[index]
-    return None
+# --- overrides --------------------------------------------------------------------------------------------------------
+
+
+def _override(raw: Any, override: str, faults: list[Fault]) -> Any:
+    """The configuration with one override applied; where that cannot be, as it was, and one more fault."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        faults.append(Fault(f"--set {override}", "is not an override", "KEY.PATH=VALUE"))
+        return raw
+    name = f"--set {'.'.join(parts)}"
+    try:
+        value = _parse(text)
+    except ValueError as error:
+        faults.append(Fault(name, f"the value {error}", "a YAML value; text with special characters in quotes", text))
+        return raw
+    try:
+        return _put(raw, parts, value)
+    except _NoPlaceError as error:
+        faults.append(Fault(name, str(error), error.expected))
+        return raw
+
+
+class _NoPlaceError(Exception):
+    """A path leads to no place where a value could be put."""
+
+    def __init__(self, problem: str, expected: str = "") -> None:
+        super().__init__(problem)
+        self.expected = expected
+
+
+def _put(here: Any, parts: Sequence[str], value: object, done: str = "") -> Any:
+    """A copy of `here` with the value at the path; mappings on the way are made where nothing is."""
+    if not parts:
+        return value
+    part, *rest = parts
+    path = f"{done}.{part}".removeprefix(".")
+    if here is None or isinstance(here, dict):
+        return {**(here or {}), part: _put((here or {}).get(part), rest, value, path)}
+    if not isinstance(here, list):
+        raise _NoPlaceError(f"{done} is a single value, {spell(here)}, and has no key {part!r}")
+    if not re.fullmatch("[0-9]{1,9}", part) or int(part) > len(here):
+        entries = f"0 to {len(here) - 1} for an entry, or " if here else ""
+        raise _NoPlaceError(f"{done} is a list, and {part!r} is no index into it", f"{entries}{len(here)} to append")
+    index = int(part)
+    old = here[index] if index < len(here) else None
+    return [*here[:index], _put(old, rest, value, path), *here[index + 1 :]]
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def _validate(raw: dict[str, Any], source: str, faults: list[Fault]) -> PipelineConfig:
+def _check(raw: Mapping[Any, Any], source: str, faults: list[Fault], folder: Path | None = None) -> PipelineConfig:
+    """All checks, so that their faults stand in one list. Paths are made absolute where the file's folder is given."""
+    found = list(faults)
+    plain = _plain(raw, "", found)
+    known = {fault.path for fault in found}
+    config: PipelineConfig | None = None
     try:
         # JSON mode: strict about scalars (no "12" for 12), and lists become tuples.
-        config = PipelineConfig.model_validate_json(json.dumps(raw, default=str))
+        config = PipelineConfig.model_validate_json(json.dumps(plain))
     except ValidationError as error:
-        faults = faults + [_fault(detail) for detail in error.errors(include_url=False)]
-        raise ConfigError(source, faults) from None
-    except (TypeError, ValueError) as error:  # keys that JSON cannot hold
-        raise ConfigError(source, [*faults, Fault("", f"holds what JSON cannot: {error}")]) from error
-    faults = faults + faults_of_unavailable_keys(config)
-    if faults:
-        raise ConfigError(source, faults)
-    return config
+        found += [fault for fault in map(_fault, error.errors(include_url=False)) if fault.path not in known]
+    spelled = config.canonical() if config else plain
+    absolute = _with_absolute_paths(spelled, folder, found) if folder else spelled
+    known = {fault.path for fault in found}
+    found += [fault for fault in faults_of_unavailable_keys(spelled) if fault.path not in known]
+    if config is None or found:
+        raise ConfigError(source, found)
+    return PipelineConfig.model_validate_json(json.dumps(absolute))
+
+
+def _plain(value: Any, path: str, faults: list[Fault]) -> Any:
+    """The value as JSON holds it, with text for what JSON cannot hold, and one fault for each such thing."""
+    if isinstance(value, Mapping):
+        return {_key(key, path, faults): _plain(part, f"{path}.{key}", faults) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, f"{path}.{index}", faults) for index, part in enumerate(value)]
+    expected = ""
+    if isinstance(value, float) and not math.isfinite(value):
+        expected = "a finite number"
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        expected, value = "text in Unicode", repr(value)
+    elif not (value is None or isinstance(value, str | bool | int | float)):
+        expected, value = "text, a number, true, false, null, a list or a mapping", str(value)
+    if expected:
+        faults.append(Fault(path.removeprefix("."), "is not valid", expected, spell(value)))
+    return value
+
+
+def _key(key: object, path: str, faults: list[Fault]) -> str:
+    if not isinstance(key, str):
+        faults.append(Fault(f"{path}.{key}".removeprefix("."), "the key is not text", "the key in quotes", spell(key)))
+    return str(key)
+
+
+# Where each path stands, whether it is a folder, and what is expected of it.
+_PATHS = (
+    ("data.source.path", False, "a file, or a pattern such as 'data/*.csv'"),
+    ("data.schema", False, "a file"),
+    ("push.serving.base_path", True, "a directory, or a path where nothing is"),
+    ("push.edge.base_path", True, "a directory, or a path where nothing is"),
+    ("metadata.sqlite.path", False, "a file, or a path where nothing is"),
+)
+
+
+def _with_absolute_paths(raw: Any, folder: Path, faults: list[Fault]) -> Any:
+    """A copy with `~` and relative paths made absolute; a URI stays as it is."""
+    for dotted, is_folder, expected in _PATHS:
+        for _, value in values_at(raw, dotted.split(".")):
+            if not isinstance(value, str) or not value or "://" in value:
+                continue
+            home = os.path.expanduser(value)
+            absolute = os.path.abspath(folder / home)
+            raw = _put(raw, dotted.split("."), absolute)
+            if home.startswith("~"):
+                faults.append(Fault(dotted, "names a user who has no home here", expected, spell(value)))
+            elif is_folder and os.path.isfile(absolute):
+                faults.append(Fault(dotted, "is a file", expected, spell(value)))
+            elif not is_folder and os.path.isdir(absolute):
+                faults.append(Fault(dotted, "is a directory", expected, spell(value)))
+    return raw
+
+
+# --- pydantic's findings in words -------------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping of keys to values",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_type": "a whole number",
+    "json_invalid": "lists and mappings that are nested less deeply",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "model_type": "a mapping of keys to values",
+    "string_too_short": "text that is not empty",
+    "string_type": "text",
+    "too_short": "at least {min_length} in the list",
+    "tuple_type": "a list",
+}
 
 
 def _fault(detail: ErrorDetails) -> Fault:
-    loc = tuple(part for part in detail["loc"] if not _is_union_branch(part))
-    path = ".".join(str(part) for part in loc)
-    kind = detail["type"]
-    context = detail.get("ctx") or {}
-    got = shorten(detail["input"])
+    loc, kind, value, context = detail["loc"], detail["type"], detail["input"], detail.get("ctx") or {}
+    path, got = _dotted(loc), spell(value)
+    if loc[-2:] == (value, "[key]"):  # pydantic's way to name a key of a mapping
+        known = _words(context)
+        return Fault(
+            _dotted(loc[:-1]), "unknown key", f"one of {', '.join(known)}", got, close_match(str(value), known)
+        )
     if kind == "extra_forbidden":
-        return Fault(path, "unknown key", "", got, close_match(str(loc[-1]), _keys_at(loc[:-1])))
+        known = _keys_at(loc[:-1])
+        return Fault(path, "unknown key", f"one of {', '.join(known)}", got, close_match(str(loc[-1]), known))
     if kind == "missing":
-        return Fault(path, "is missing", "a value")
-    if kind == "value_error":
-        return Fault(path, str(context.get("error", detail["msg"])), "", got if not loc else "")
+        keys = _keys_at(loc)
+        return Fault(path, "is missing", f"a mapping with the keys {', '.join(keys)}" if keys else "a value")
+    if kind == "refused":
+        return Fault(path, context["problem"], context["expected"], got, context["match"])
     if kind == "literal_error":
-        words = str(context.get("expected", ""))
-        known = [word.strip(" '") for word in words.replace(" or ", ",").split(",")]
-        return Fault(path, "is not one of the known words", words, got, close_match(str(detail["input"]), known))
-    return Fault(path, "is not valid", detail["msg"].removeprefix("Input should be ").lower(), got)
+        words = str(context["expected"])
+        return Fault(path, "is not one of the known words", words, got, close_match(str(value), _words(context)))
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else detail["msg"]
+    in_quotes = ", in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
+    return Fault(path, "is not valid", expected + in_quotes, got)
 
 
-def _is_union_branch(part: int | str) -> bool:
-    """Pydantic names the branch of a union in the location; a file has no such key."""
-    return isinstance(part, str) and (part.startswith(("literal[", "constrained-", "function-")) or part in _BRANCHES)
+def _dotted(loc: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in loc)
 
 
-_BRANCHES = frozenset({"int", "str", "float", "bool", "[key]"})
+def _words(context: Mapping[str, Any]) -> list[str]:
+    """The known words in pydantic's listing of them: `'a', 'b' or 'c'`."""
+    return re.findall("'([^']*)'", str(context["expected"]))
 
 
 def _keys_at(loc: Sequence[int | str]) -> list[str]:
-    """The keys that the section at a location knows."""
+    """The keys that the section at a location knows; none where no section is."""
     model: type[BaseModel] | None = PipelineConfig
     for part in loc:
-        if isinstance(part, int):
-            continue
-        model = _section(model, part) if model else None
+        if model and isinstance(part, str):
+            model = _section(model, part)
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     for name, field in model.model_fields.items():
-        if key in (name, field.alias):
+        if key == (field.alias or name):
             return next(_models_in(field.annotation), None)
     return None
 
@@ -238,22 +377,3 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)
-
-
-def _resolve_paths(config: PipelineConfig, folder: Path) -> PipelineConfig:
-    for keys in _PATHS:
-        config = _with_absolute(config, keys, folder)
-    return config
-
-
-def _with_absolute(model: Model, keys: Sequence[str], folder: Path) -> Model:
-    """A copy of the model whose path at `keys` is absolute; a URI and a section that is not there stay as they are."""
-    key, *rest = keys
-    value = getattr(model, key)
-    if value is None:
-        return model
-    if rest:
-        return model.model_copy(update={key: _with_absolute(value, rest, folder)})
-    if "://" in value:
-        return model
-    return model.model_copy(update={key: os.path.abspath(folder / value)})

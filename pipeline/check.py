@@ -1,0 +1,163 @@
+"""Checks a configuration against the world before a run: files, columns, slices, module, and places to write.
+
+Everything that can be known before the first node runs is said here, all at once, and nothing has been touched.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from pipeline.user_module import UserModule, load_user_module
+from schemas.config import PipelineConfig
+from schemas.errors import ConfigError, Fault, UserModuleError, close_match
+from schemas.load import LoadedConfig
+
+__all__ = ["check", "read_schema"]
+
+
+def check(loaded: LoadedConfig, root: Path) -> UserModule:
+    """Checks all that can be checked before a run.
+
+    Args:
+        loaded: the configuration.
+        root: the pipeline root of the run.
+
+    Returns:
+        The user's module, imported.
+
+    Raises:
+        ConfigError: with every fault that was found.
+    """
+    config = loaded.config
+    faults = [*_data_faults(config), *_place_faults(config, root)]
+    module = None
+    try:
+        module = load_user_module(config.model.module, loaded.folder)
+    except UserModuleError as error:
+        faults += error.faults
+    if faults or module is None:
+        raise ConfigError(str(loaded.file), faults)
+    return module
+
+
+def read_schema(path: str) -> Any:
+    """Reads a data schema.
+
+    Returns:
+        A `tensorflow_metadata` Schema proto.
+
+    Raises:
+        ConfigError: where there is no such file, or it is no schema.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        schema = text_format.Parse(text, schema_pb2.Schema())
+    except FileNotFoundError:
+        raise ConfigError(path, [Fault("data.schema", "there is no such file", "a schema.pbtxt", path)]) from None
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        problem = f"is not a data schema: {' '.join(str(error).split())}"
+        raise ConfigError(path, [Fault("data.schema", problem, "a text-format Schema proto", path)]) from error
+    if not schema.feature:
+        raise ConfigError(path, [Fault("data.schema", "describes no feature", "at least one feature", path)])
+    return schema
+
+
+def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
+    yield from _source_faults(config)
+    try:
+        schema = read_schema(config.data.schema_path)
+    except ConfigError as error:
+        yield from error.faults
+        return
+    names = [feature.name for feature in schema.feature]
+    for index, gate in enumerate(config.gates.satisfy):
+        for key in gate.slice_by:
+            if key not in names:
+                yield Fault(
+                    f"gates.satisfy.{index}.slice_by",
+                    "is not a feature of the data schema",
+                    f"one of {', '.join(names)}",
+                    key,
+                    close_match(key, names),
+                )
+    for feature in config.data.validate_.drift:
+        if feature not in names:
+            guess = close_match(feature, names)
+            yield Fault(f"data.validate.drift.{feature}", "is not a feature of the data schema", "", "", guess)
+    yield from _column_faults(config, names)
+
+
+def _source_faults(config: PipelineConfig) -> Iterator[Fault]:
+    pattern = config.data.source.path
+    files = _files(pattern)
+    if not files:
+        folder = Path(pattern).parent
+        beside = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        guess = close_match(Path(pattern).name, beside)
+        problem = "no file matches" if folder.is_dir() else f"there is no folder {folder}"
+        yield Fault("data.source.path", problem, "at least one file", pattern, guess)
+    for file in files:
+        if not os.access(file, os.R_OK):
+            yield Fault("data.source.path", "a file cannot be read", "a readable file", file)
+        elif os.path.getsize(file) == 0:
+            yield Fault("data.source.path", "a file is empty", "a header line and rows", file)
+
+
+def _column_faults(config: PipelineConfig, names: Iterable[str]) -> Iterator[Fault]:
+    """Columns of the schema that a CSV file lacks. Other formats are checked where they are read."""
+    if config.data.source.format != "csv":
+        return
+    for file in _files(config.data.source.path):
+        header = _header(file)
+        if header is None:
+            continue
+        for name in names:
+            if name not in header:
+                yield Fault(
+                    "data.source.path",
+                    f"{file} lacks the column {name!r} of the data schema",
+                    "",
+                    "",
+                    close_match(name, header),
+                )
+
+
+def _header(file: str) -> list[str] | None:
+    """The first line of a CSV file, or None where it cannot be read as one (which ingestion then reports)."""
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            return next(csv.reader(lines), None)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _files(pattern: str) -> list[str]:
+    return [file for file in sorted(glob.glob(pattern)) if os.path.isfile(file)]
+
+
+def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
+    places = [("push.serving.base_path", Path(config.push.serving.base_path)), ("(pipeline root)", root)]
+    if config.metadata.sqlite:
+        places.append(("metadata.sqlite.path", Path(config.metadata.sqlite.path).parent))
+    for key, folder in places:
+        problem = _why_not_writable(folder)
+        if problem:
+            yield Fault(key, problem, "a folder that can be written to, or made", str(folder))
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    """What keeps a folder from being written to or made, or None. Nothing is made."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
+        if place.exists() or place.is_symlink():
+            return f"{place} is not a folder"
+    return f"{folder} has no parent that exists"

@@ -1,0 +1,101 @@
+"""`create_pipeline`: the graph of a configuration, for every runner alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.experimental.conditionals.conditional import Cond
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
+
+from components.data_gate.component import DataGate
+from components.evaluation.eval_config import eval_config
+from components.example_gen.component import ExampleGen
+from components.gate.component import Gate
+from components.lineage.champion import ChampionStrategy
+from components.pusher.component import Pusher
+from components.trainer.run import custom_config
+from pipeline.user_module import UserModule
+from schemas.config import PipelineConfig, config_digest
+
+__all__ = ["BEAM_ARGS", "create_pipeline"]
+
+BEAM_ARGS = ["--runner=FnApiRunner"]
+"""Beam's in-process engine by its own name: the default tries another one first, which downloads a binary."""
+
+
+def create_pipeline(config: PipelineConfig, module: UserModule, root: str, connection: Any) -> tfx_pipeline.Pipeline:
+    """The graph of a configuration.
+
+    Args:
+        config: checked, with absolute paths.
+        module: the user's module, checked.
+        root: pipeline root, below which artifacts are written.
+        connection: of the metadata store.
+
+    Returns:
+        The pipeline. What must not run on bad data stands in the condition on the data gate's decision.
+    """
+    data, gates = config.data, config.gates
+    examples = ExampleGen(data.source, data.splits, data.schema_path)
+    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    schema = ImportSchemaGen(schema_file=data.schema_path)
+    data_gate = DataGate(statistics.outputs["statistics"], schema.outputs["schema"], data.validate_)
+    with Cond(data_gate.outputs["decision"].future()[0].property("proceed") == 1):
+        transform = Transform(
+            examples=examples.outputs["examples"],
+            schema=schema.outputs["schema"],
+            preprocessing_fn=module.preprocessing_fn,
+            custom_config={"preprocessing_fn_fingerprint": module.preprocessing_fingerprint},
+            disable_statistics=True,
+            disable_analyzer_cache=True,
+        )
+        trainer = Trainer(
+            run_fn="components.trainer.run.run_fn",
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema.outputs["schema"],
+            train_args=trainer_pb2.TrainArgs(splits=["train"]),
+            eval_args=trainer_pb2.EvalArgs(splits=["validate"]),
+            custom_config=custom_config(config.model, config.training, module.build_model_fingerprint),
+        )
+        champion = Resolver(
+            strategy_class=ChampionStrategy,
+            candidate=trainer.outputs["model"],
+            served=Channel(type=standard_artifacts.PushedModel),
+            champion=Channel(type=standard_artifacts.Model),
+        ).with_id("Champion")
+        evaluator = Evaluator(
+            examples=examples.outputs["examples"],
+            model=trainer.outputs["model"],
+            baseline_model=champion.outputs["champion"],
+            schema=schema.outputs["schema"],
+            example_splits=["eval"],
+            eval_config=eval_config(gates, config.model.label),
+        )
+        gate = Gate(
+            trainer.outputs["model"],
+            evaluator.outputs["evaluation"],
+            champion.outputs["served"],
+            gates,
+            config_digest(config),
+        )
+        pusher = Pusher(trainer.outputs["model"], gate.outputs["decision"], config.push, config.name)
+    return tfx_pipeline.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=root,
+        components=[
+            examples, statistics, schema, data_gate, transform, trainer, champion, evaluator, gate, pusher
+        ],
+        enable_cache=True,
+        metadata_connection_config=connection,
+        beam_pipeline_args=BEAM_ARGS,
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""Finds, imports and checks a user's model module when a pipeline is built, before anything runs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipeline.fingerprint import fingerprint
+from schemas.errors import Fault, UserModuleError, close_match
+
+__all__ = ["UserModule", "add_to_path", "load_user_module"]
+
+_KEY = "model.module"
+_FUNCTIONS = {"preprocessing_fn": ("inputs",), "build_model": ("keras", "features", "hyperparameters")}
+
+
+@dataclass(frozen=True)
+class UserModule:
+    """A user's module that imports and holds both functions.
+
+    Attributes:
+        name: dotted.
+        file: its source.
+        preprocessing_fingerprint, build_model_fingerprint: of the code that each function can reach.
+    """
+
+    name: str
+    file: Path
+    preprocessing_fingerprint: str
+    build_model_fingerprint: str
+
+    @property
+    def preprocessing_fn(self) -> str:
+        """Dotted path of the function, as TFX's Transform takes it."""
+        return f"{self.name}.preprocessing_fn"
+
+
+def add_to_path(folder: Path) -> None:
+    """Appends a configuration's folder to `sys.path`: a module in it is found and never shadows an installed one."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def load_user_module(name: str, folder: Path) -> UserModule:
+    """Imports a module and checks that it holds what a pipeline calls.
+
+    Args:
+        name: dotted; found beside the configuration or among the installed packages.
+        folder: of the configuration; it is appended to `sys.path`.
+
+    Raises:
+        UserModuleError: no such module, a name that clashes with another module, an import that fails, a function
+            that is missing or takes other arguments.
+    """
+    add_to_path(folder)
+    _refuse_clash(name, folder)
+    module = _import(name, folder)
+    faults = [fault for function, arguments in _FUNCTIONS.items() for fault in _check(module, function, arguments)]
+    if faults:
+        raise UserModuleError(f"module {name}", faults)
+    file = Path(inspect.getfile(module)).resolve()
+    roots = [folder, *_root_of(name, file)]
+    return UserModule(
+        name, file, fingerprint(file, "preprocessing_fn", roots), fingerprint(file, "build_model", roots)
+    )
+
+
+def _refuse_clash(name: str, folder: Path) -> None:
+    """Refuses a module beside the configuration that an installed one of the same name hides."""
+    top = name.split(".")[0]
+    beside = importlib.machinery.PathFinder.find_spec(top, [str(folder)])
+    if beside is None or not (_origin(beside)):
+        return
+    found = importlib.util.find_spec(top)
+    if found is not None and not _origin(found) & _origin(beside):
+        where = ", ".join(sorted(_origin(found))) or "the Python interpreter"
+        raise UserModuleError(
+            f"module {name}",
+            [Fault(_KEY, f"{top!r} beside the configuration is hidden by another module of that name ({where})",
+                   "a name that no installed package has", name)],
+        )  # fmt: skip
+
+
+def _origin(spec: importlib.machinery.ModuleSpec) -> set[str]:
+    if spec.origin and spec.origin not in ("built-in", "frozen"):
+        return {str(Path(spec.origin).resolve())}
+    return {str(Path(place).resolve()) for place in spec.submodule_search_locations or ()}
+
+
+def _import(name: str, folder: Path) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserModuleError(f"module {name}", [_not_found(name, folder)]) from None
+        raise _import_failed(name, error) from error
+    except Exception as error:
+        raise _import_failed(name, error) from error
+
+
+def _not_found(name: str, folder: Path) -> Fault:
+    beside = [file.stem for file in folder.glob("*.py")]
+    expected = f"a module in {folder} or an installed one"
+    return Fault(_KEY, "there is no such module", expected, name, close_match(name, beside))
+
+
+def _import_failed(name: str, error: BaseException) -> UserModuleError:
+    where = ""
+    if isinstance(error, SyntaxError):
+        where = f" ({error.filename}, line {error.lineno})"
+    elif error.__traceback__ is not None:
+        frame = inspect.getinnerframes(error.__traceback__)[-1]
+        where = f" ({frame.filename}, line {frame.lineno})"
+    text = " ".join(str(error).split())
+    return UserModuleError(
+        f"module {name}", [Fault(_KEY, f"does not import: {type(error).__name__}: {text}{where}", "", name)]
+    )
+
+
+def _check(module: ModuleType, function: str, arguments: tuple[str, ...]) -> list[Fault]:
+    found: Any = getattr(module, function, None)
+    signature = f"{function}({', '.join(arguments)})"
+    if found is None:
+        guess = close_match(function, [name for name in vars(module) if not name.startswith("_")])
+        return [Fault(_KEY, f"lacks the function {function}", signature, "", guess)]
+    if not callable(found):
+        return [Fault(_KEY, f"{function} is not a function", signature, type(found).__name__)]
+    if not _takes(found, len(arguments)):
+        return [Fault(_KEY, f"{function} takes other arguments", signature, f"{function}{inspect.signature(found)}")]
+    return []
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _root_of(name: str, file: Path) -> list[Path]:
+    """The folder from which the module's own package is imported, unless it is an installed package."""
+    depth = name.count(".") + (file.name == "__init__.py")
+    root = file.parents[depth]
+    return [] if "site-packages" in file.parts else [root]

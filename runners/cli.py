@@ -1,0 +1,303 @@
+"""The command line. Importing it imports neither TensorFlow nor TFX, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from schemas.errors import SatisficeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Trains models, admits them only when they are good enough on every count, and ships them with proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_DEFAULT = "satisfice.yaml"
+
+Config = Annotated[Path, typer.Argument(help="The pipeline's configuration.", show_default=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=2. Repeatable.")
+]
+Root = Annotated[Path | None, typer.Option("--root", help="Pipeline root. [default: pipelines/NAME beside CONFIG]")]
+
+
+def main() -> None:
+    """Entry point of the `satisfice` command."""
+    app(prog_name="satisfice")
+
+
+@app.command()
+def run(
+    config: Config = Path(_DEFAULT),
+    overrides: Overrides = None,
+    root: Root = None,
+    runner: Annotated[str, typer.Option(help="local, or tfx-local for TFX's own LocalDagRunner.")] = "local",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a pipeline: exit code 0 pushed or already served, 3 blocked, 2 bad configuration, 1 failed."""
+    with _errors(as_json, debug):
+        code = _run(config, overrides or [], root, _runner(runner), as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def validate(
+    config: Config = Path(_DEFAULT),
+    overrides: Overrides = None,
+    root: Root = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check a configuration, its data files and its module; list all faults at once."""
+    with _errors(as_json, debug):
+        from runners.local.quiet import noise_to
+        from runners.run import default_root
+        from schemas.load import load_config
+
+        loaded = load_config(config, overrides or [])
+        with noise_to(None):
+            from pipeline.check import check
+
+            module = check(loaded, root or default_root(loaded))
+        if as_json:
+            _print_json({"valid": True, "name": loaded.config.name, "digest": loaded.digest, "module": module.name})
+        else:
+            typer.echo(f"{config}: no faults. Pipeline {loaded.config.name!r}, digest {loaded.digest[:12]}.")
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    data: Annotated[Path, typer.Option(help="A CSV or Parquet file.")],
+    label: Annotated[str, typer.Option(help="The column to predict.")],
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline. [default: from DIR]")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a new pipeline around your data: configuration, inferred schema, model module."""
+    with _errors(as_json, debug):
+        from runners.local.quiet import noise_to
+
+        with noise_to(None):
+            from runners.init import init_pipeline
+
+            written = init_pipeline(directory, data, label, name)
+        if as_json:
+            _print_json({"directory": str(directory), "task": written.task, "files": [str(f) for f in written.files]})
+        else:
+            typer.echo(f"Wrote a {written.task} pipeline for {label!r}:")
+            for file in written.files:
+                typer.echo(f"  {file}")
+            typer.echo(f"Next: satisfice run {directory / _DEFAULT}")
+
+
+@app.command()
+def runs(
+    config: Config = Path(_DEFAULT), overrides: Overrides = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """List the runs of a pipeline, the newest first."""
+    with _errors(as_json, debug):
+        found = _lineage(config, overrides).runs()
+        if as_json:
+            _print_json([one.summary() for one in found])
+        elif not found:
+            typer.echo("No runs yet.")
+        else:
+            from runners.view import console_on, runs_table
+
+            console_on(sys.stdout).print(runs_table(found))
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")],
+    config: Config = Path(_DEFAULT),
+    overrides: Overrides = None,
+    every_slice: Annotated[bool, typer.Option("--all", help="Every slice of every gate.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show one run: its nodes, their outputs, every gate's verdict, and what was pushed."""
+    with _errors(as_json, debug):
+        lineage = _lineage(config, overrides)
+        found = lineage.run(run_id)
+        nodes = lineage.nodes(found)
+        decision, push = lineage.decision(found.run_id), lineage.push_result(found.run_id)
+        data_decision = lineage.data_decision(found.run_id)
+        if as_json:
+            _print_json(
+                {
+                    "run": {**found.summary(), "config": json.loads(found.config)},
+                    "nodes": [_node_json(node) for node in nodes],
+                    "data_decision": data_decision.model_dump(mode="json") if data_decision else None,
+                    "decision": decision.model_dump(mode="json") if decision else None,
+                    "push": push.model_dump(mode="json") if push else None,
+                }
+            )
+            return
+        from runners.view import console_on, data_table, gate_table, nodes_table, runs_table
+
+        console = console_on(sys.stdout)
+        console.print(runs_table([found]))
+        console.print(nodes_table(nodes))
+        if data_decision and data_decision.anomalies:
+            console.print(data_table(data_decision))
+        if decision:
+            console.print(gate_table(decision, every_slice=every_slice))
+            for reason in decision.reasons:
+                console.print(f"{decision.outcome}: {reason}", markup=False, soft_wrap=True)
+        if push:
+            console.print(f"push: {push.outcome}: {push.reason}", markup=False, soft_wrap=True)
+        if found.error:
+            console.print(found.error, markup=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine lacks, and the remedy."""
+    from dataclasses import asdict
+
+    from runners.doctor import checks
+
+    found = checks()
+    if as_json:
+        _print_json([asdict(check) for check in found])
+    else:
+        for check in found:
+            mark = "ok   " if check.ok else "LACKS"
+            remedy = "" if check.ok else f". {check.remedy}"
+            typer.echo(f"{mark}  {check.name}: {check.found} (needed: {check.needed}){remedy}")
+    raise typer.Exit(0 if all(check.ok for check in found) else 1)
+
+
+# --- what the commands share ------------------------------------------------------------------------------------------
+
+
+def _run(
+    config: Path, overrides: list[str], root: Path | None, runner: Literal["local", "tfx-local"], as_json: bool
+) -> int:
+    from runners.local.quiet import noise_to
+    from runners.run import default_root, new_run_id
+    from runners.run import run as run_pipeline
+    from runners.view import ProgressView, SilentView, console_on, data_table, gate_table, outcome_lines
+    from schemas.load import load_config
+
+    loaded = load_config(config, overrides)
+    root = (root or default_root(loaded)).absolute()
+    run_id = new_run_id()
+    log = root / "logs" / f"{run_id}.log"
+    with noise_to(log if _can_make(log.parent) else None) as screen:
+        console = console_on(screen)
+        if not as_json:
+            console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  log {os.path.relpath(log)}", soft_wrap=True)
+        result = run_pipeline(
+            loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), runner
+        )
+        if as_json:
+            screen.write(json.dumps(_run_json(result), indent=2) + "\n")
+            return result.exit_code
+        if result.data_decision and result.data_decision.anomalies:
+            console.print(data_table(result.data_decision))
+        if result.decision:
+            console.print(gate_table(result.decision))
+        for line in outcome_lines(result, os.path.relpath(loaded.file)):
+            console.print(line, soft_wrap=True)
+    return result.exit_code
+
+
+def _can_make(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _run_json(result: Any) -> dict[str, Any]:
+    from runners.notes import note_of
+
+    return {
+        "run": result.run_id,
+        "outcome": result.outcome,
+        "exit_code": result.exit_code,
+        "nodes": [
+            {
+                "node": node.node,
+                "state": node.state,
+                "seconds": round(node.seconds, 3),
+                "note": note_of(node.record),
+                "reason": node.reason,
+            }
+            for node in result.nodes
+        ],
+        "data_decision": result.data_decision.model_dump(mode="json") if result.data_decision else None,
+        "decision": result.decision.model_dump(mode="json") if result.decision else None,
+        "push": result.push.model_dump(mode="json") if result.push else None,
+        "error": result.error.as_dict() if result.error else None,
+        "log": str(result.log),
+    }
+
+
+def _node_json(node: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(node), "seconds": round(node.seconds, 3)}
+
+
+def _lineage(config: Path, overrides: list[str] | None) -> Any:
+    from components.lineage.reader import Lineage
+    from schemas.load import load_config
+
+    loaded = load_config(config, overrides or [])
+    return Lineage(loaded.config.metadata, loaded.config.name)
+
+
+def _runner(name: str) -> Literal["local", "tfx-local"]:
+    if name == "local":
+        return "local"
+    if name == "tfx-local":
+        return "tfx-local"
+    from schemas.errors import ConfigError, Fault, close_match
+
+    known = ["local", "tfx-local"]
+    raise ConfigError(
+        "command line", [Fault("--runner", "is not a runner", " or ".join(known), name, close_match(name, known))]
+    )
+
+
+@contextlib.contextmanager
+def _errors(as_json: bool, debug: bool) -> Iterator[None]:
+    """Turns an error of ours into one message and its exit code; `--debug` lets the traceback through."""
+    try:
+        yield
+    except SatisficeError as error:
+        if debug:
+            raise
+        if as_json:
+            _print_json(error.as_dict())
+        else:
+            typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What a person wants to know of a finished node, in a few words, read from its lineage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from components.lineage.reader import NodeRecord, OutputRecord
+
+__all__ = ["note_of"]
+
+
+def note_of(record: NodeRecord | None) -> str:
+    """A few words on what a node put out; "" where there is nothing to say."""
+    if record is None:
+        return ""
+    teller = _TELLERS.get(record.node)
+    return teller({output.key: output for output in record.outputs}) if teller else ""
+
+
+def _example_gen(outputs: dict[str, OutputRecord]) -> str:
+    properties = outputs["examples"].properties if "examples" in outputs else {}
+    if "rows_in" not in properties:
+        return ""
+    splits = ", ".join(
+        f"{key.removeprefix('rows_')} {properties[key]:,}" for key in ("rows_train", "rows_validate", "rows_eval")
+        if key in properties
+    )  # fmt: skip
+    return f"{properties['rows_in']:,} rows: {splits}"
+
+
+def _trainer(outputs: dict[str, OutputRecord]) -> str:
+    if "model_run" not in outputs:
+        return ""
+    try:
+        record = json.loads((Path(outputs["model_run"].uri) / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return f"{record['epochs']} epochs, {record['examples_per_s']:,.0f} examples/s, {record['parameters']:,} parameters"
+
+
+def _data_gate(outputs: dict[str, OutputRecord]) -> str:
+    return str(outputs["decision"].properties.get("outcome", "")) if "decision" in outputs else ""
+
+
+def _champion(outputs: dict[str, OutputRecord]) -> str:
+    if "served" not in outputs:
+        return "none yet"
+    version = outputs["served"].properties.get("version")
+    same = "" if "champion" in outputs else ": the candidate's bytes are the same"
+    return f"version {version}{same}"
+
+
+def _gate(outputs: dict[str, OutputRecord]) -> str:
+    return str(outputs["decision"].properties.get("outcome", "")) if "decision" in outputs else ""
+
+
+def _pusher(outputs: dict[str, OutputRecord]) -> str:
+    if "pushed_model" not in outputs:
+        return ""
+    properties = outputs["pushed_model"].properties
+    outcome = str(properties.get("outcome", "")).replace("_", " ")
+    version = properties.get("version")
+    return f"{outcome}, version {version}" if version else outcome
+
+
+_TELLERS = {
+    "ExampleGen": _example_gen,
+    "DataGate": _data_gate,
+    "Trainer": _trainer,
+    "Champion": _champion,
+    "Gate": _gate,
+    "Pusher": _pusher,
+}

@@ -1,0 +1,210 @@
+"""What a person sees: a line per node, the gate table, the list of runs. Plain text where the output is no terminal."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from components.lineage.reader import NodeRecord, RunRecord
+from runners.notes import note_of
+from schemas.decision import DataDecision, Decision, GateResult, PushResult
+
+__all__ = ["ProgressView", "console_on", "data_table", "gate_table", "nodes_table", "outcome_lines", "runs_table"]
+
+_MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "skipped": "[yellow]-[/]", "failed": "[red]✗[/]"}
+_VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "red", "not_measured": "red"}
+_ANOMALIES_SHOWN = 20
+
+
+def console_on(stream: TextIO) -> Console:
+    """A console on a stream: colours on a terminal; elsewhere plain text that is not cut at 80 columns."""
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+
+
+class ProgressView:
+    """One line per node, written when it ends, and a spinner on a terminal while it runs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+
+    def node_started(self, node: str) -> None:
+        """Shows the spinner."""
+        if self._console.is_terminal:
+            self._status = self._console.status(f"{node} …")
+            self._status.start()
+
+    def node_ended(self, result: Any) -> None:
+        """Writes the node's line; `result` is a `runners.local.engine.NodeResult`."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        note = result.reason.split("\n")[0] if result.reason else note_of(result.record)
+        mark = _MARKS.get(result.state, " ")
+        self._console.print(
+            f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s  {escape(note)}", soft_wrap=True
+        )
+
+
+class SilentView:
+    """Says nothing, for `--json`."""
+
+    def node_started(self, node: str) -> None:
+        """Says nothing."""
+
+    def node_ended(self, result: Any) -> None:
+        """Says nothing."""
+
+
+def gate_table(decision: Decision, *, every_slice: bool = False) -> Table:
+    """The verdicts, those that block first, then those nearest to failing.
+
+    Args:
+        decision: of the Gate.
+        every_slice: shows each slice of a sliced gate; else what blocks and the slice nearest to failing.
+    """
+    table = Table(title="Gates", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in ("verdict", "metric", "where"):
+        table.add_column(name)
+    for name in ("value", "limit", "margin", "champion", "n"):
+        table.add_column(name, justify="right")
+    table.add_column("gate")
+    shown, more = _pick(decision.gates, every_slice)
+    for result in shown:
+        style = _VERDICT_STYLES.get(result.verdict, "yellow")
+        where = ", ".join(f"{key}={value}" for key, value in result.slice.items())
+        others = more.get(result.gate, 0) if result is _first_of(shown, result.gate) else 0
+        table.add_row(
+            f"[{style}]{result.verdict}[/]",
+            result.metric,
+            escape(where + (f" (+{others} slices that do not block)" if others else "")),
+            _number(result.value),
+            _limit(result),
+            _number(result.margin, signed=True),
+            _number(result.champion),
+            "" if result.n is None else f"{result.n:,}",
+            result.gate,
+        )
+    return table
+
+
+def outcome_lines(result: Any, config_file: str) -> list[str]:
+    """What came out, and what to do next, as marked-up lines; `result` is a `runners.run.RunResult`."""
+    decision, push = result.decision, result.push
+    if result.outcome == "failed":
+        return [f"[red]Failed.[/] {escape(str(result.error))}"]
+    if result.outcome == "data_blocked":
+        return [
+            "[red]Blocked by the data gate:[/] nothing was trained, nothing was pushed.",
+            *(f"  {escape(reason)}" for reason in result.data_decision.reasons[:_ANOMALIES_SHOWN]),
+            "Next: mend the data, or widen the schema where the data is right"
+            " (or set data.validate.anomalies: warn), and run again.",
+        ]
+    if result.outcome == "blocked":
+        return [
+            "[red]Blocked:[/] nothing was pushed.",
+            *(f"  {escape(reason)}" for reason in decision.reasons),
+            f"Next: improve the model, or change the gate in {config_file} if its limit is wrong.",
+        ]
+    if result.outcome == "already_served":
+        return [f"[green]Already served[/] as version {push.version}: nothing was pushed.", f"  {push.destination}"]
+    return [f"[green]Pushed version {push.version}.[/]", f"  {push.destination}", _next_after(push)]
+
+
+def _next_after(push: PushResult) -> str:
+    base = push.destination.rsplit("/", 1)[0]
+    return f"Next: point TF Serving at it: tensorflow_model_server --model_name=NAME --model_base_path={base}"
+
+
+def data_table(decision: DataDecision) -> Table:
+    """The anomalies that the data gate found."""
+    table = Table(title="Data", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in ("severity", "feature", "split", "anomaly", "what"):
+        table.add_column(name)
+    for anomaly in decision.anomalies[:_ANOMALIES_SHOWN]:
+        style = "red" if anomaly.severity == "block" else "yellow"
+        table.add_row(
+            f"[{style}]{anomaly.severity}[/]",
+            escape(anomaly.feature or "(data set)"),
+            anomaly.split,
+            anomaly.kind,
+            escape(anomaly.reason),
+        )
+    return table
+
+
+def runs_table(runs: Iterable[RunRecord]) -> Table:
+    """One row per run, the newest first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "began", "seconds", "outcome", "exit", "runner", "by"):
+        table.add_column(name, justify="right" if name in ("seconds", "exit") else "left")
+    for run in runs:
+        table.add_row(
+            run.run_id,
+            _when(run.started_ms),
+            f"{run.seconds:.1f}" if run.exit_code is not None else "",
+            run.outcome,
+            "" if run.exit_code is None else str(run.exit_code),
+            run.runner,
+            f"{run.user}@{run.host}",
+        )
+    return table
+
+
+def nodes_table(nodes: Sequence[NodeRecord]) -> Table:
+    """What each node of a run did, and where its outputs are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("node", "state", "seconds", "outputs"):
+        table.add_column(name, justify="right" if name == "seconds" else "left")
+    for node in nodes:
+        outputs = ", ".join(f"{output.key} #{output.id}" for output in node.outputs) or node.reason
+        table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.started_ms else "", escape(outputs))
+    return table
+
+
+def _pick(results: Sequence[GateResult], every_slice: bool) -> tuple[list[GateResult], dict[str, int]]:
+    if every_slice:
+        return list(results), {}
+    shown: list[GateResult] = []
+    more: dict[str, int] = {}
+    for result in results:
+        if result.blocks or _first_of(shown, result.gate) is None:
+            shown.append(result)
+        else:
+            more[result.gate] = more.get(result.gate, 0) + 1
+    return shown, more
+
+
+def _first_of(results: Sequence[GateResult], gate: str) -> GateResult | None:
+    return next((result for result in results if result.gate == gate), None)
+
+
+def _limit(result: GateResult) -> str:
+    if result.limit is None:
+        return ""
+    upper = result.margin is not None and result.value is not None and _is_upper(result)
+    return f"{'≤' if upper else '≥'} {_number(result.limit)}"
+
+
+def _is_upper(result: GateResult) -> bool:
+    assert result.value is not None and result.limit is not None and result.margin is not None
+    if result.margin == 0:
+        return result.condition in ("max", "max_gap", "max_ratio_to_champion")
+    return (result.value < result.limit) == (result.margin > 0)
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.4g}" if signed else f"{value:.4g}"
+
+
+def _when(milliseconds: int) -> str:
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -34,7 +34,7 @@ def split_of(batch: pa.RecordBatch, weights: Mapping[str, int]) -> npt.NDArray[n
 
     >>> batch = pa.record_batch({"a": [1, 2, 3, 4]})
     >>> split_of(batch, {"train": 1, "eval": 1}).tolist()
-    [1, 0, 0, 1]
+    [0, 1, 1, 0]
     """
     if not weights or min(weights.values()) < 1:
         raise ValueError(f"weights must be positive whole numbers, got {dict(weights)!r}")

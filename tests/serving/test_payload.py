@@ -209,3 +209,19 @@ def test_imports_neither_tensorflow_nor_tfx() -> None:
     heavy = ("tensorflow", "tfx", "numpy", "pydantic")
     code = f"import sys, serving.payload; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's clean-up during a digest is an error of ours too, with the file's name."""
+    model = saved_model(tmp_path / "m")
+    real = Path.is_symlink
+
+    def is_symlink(path: Path) -> bool:
+        found = real(path)
+        if path.name == "variables.index":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_symlink", is_symlink)
+    with pytest.raises(StoreError, match="index: cannot be read: No such file or directory"):
+        payload.digest(model)

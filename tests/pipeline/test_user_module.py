@@ -1,0 +1,103 @@
+"""A user's module is found, checked, and refused with what is wrong in it, before anything runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.user_module import load_user_module
+from schemas.errors import UserModuleError
+
+GOOD = """
+def preprocessing_fn(inputs):
+    return inputs
+
+def build_model(keras, features, hyperparameters):
+    return None
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_imports() -> Iterator[None]:
+    """Takes back what a test imports and appends to the path."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / f"{name}.py").write_text(text)
+    return name
+
+
+def refused(name: str, folder: Path) -> str:
+    with pytest.raises(UserModuleError) as caught:
+        load_user_module(name, folder)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_module_beside_the_configuration_is_found(tmp_path: Path) -> None:
+    """And described, with a fingerprint for each function."""
+    module = load_user_module(write(tmp_path, "good_model_a", GOOD), tmp_path)
+    assert module.preprocessing_fn == "good_model_a.preprocessing_fn"
+    assert module.file == (tmp_path / "good_model_a.py").resolve()
+    assert module.preprocessing_fingerprint != module.build_model_fingerprint
+
+
+def test_the_folder_comes_last_on_the_path(tmp_path: Path) -> None:
+    """So that it never shadows what is installed."""
+    load_user_module(write(tmp_path, "good_model_b", GOOD), tmp_path)
+    assert sys.path[-1] == str(tmp_path)
+
+
+def test_a_missing_module_gets_the_close_match(tmp_path: Path) -> None:
+    """A slip of the pen is named."""
+    write(tmp_path, "good_model", GOOD)
+    assert "there is no such module" in refused("good_modle", tmp_path)
+    assert "did you mean 'good_model'?" in refused("good_modle", tmp_path)
+
+
+def test_a_module_that_does_not_import_says_where(tmp_path: Path) -> None:
+    """With its file and line, for a missing dependency too."""
+    message = refused(write(tmp_path, "broken_import", "x = 1\nimport no_such_dependency\n"), tmp_path)
+    assert "does not import: ModuleNotFoundError: No module named 'no_such_dependency'" in message
+    assert "broken_import.py, line 2" in message
+
+
+def test_a_syntax_error_says_where(tmp_path: Path) -> None:
+    """With its file and line."""
+    message = refused(write(tmp_path, "broken_syntax", "x = 1\ndef f(:\n"), tmp_path)
+    assert "SyntaxError" in message
+    assert "broken_syntax.py, line 2" in message
+
+
+def test_missing_and_wrong_functions_are_all_named(tmp_path: Path) -> None:
+    """All faults of a module at once, with what was expected."""
+    text = "def preprocesing_fn(inputs):\n    pass\n\ndef build_model(features):\n    pass\n"
+    message = refused(write(tmp_path, "wrong_functions", text), tmp_path)
+    assert "lacks the function preprocessing_fn; expected preprocessing_fn(inputs)" in message
+    assert "did you mean 'preprocesing_fn'?" in message
+    assert "build_model takes other arguments; expected build_model(keras, features, hyperparameters)" in message
+    assert "got build_model(features)" in message
+
+
+def test_something_that_is_no_function_is_refused(tmp_path: Path) -> None:
+    """A constant of that name is no function."""
+    assert "is not a function" in refused(write(tmp_path, "constant", GOOD + "\nbuild_model = 3\n"), tmp_path)
+
+
+def test_a_name_that_an_installed_module_has_is_refused(tmp_path: Path) -> None:
+    """It would be found instead of the user's, in silence."""
+    message = refused(write(tmp_path, "json", GOOD), tmp_path)
+    assert "'json' beside the configuration is hidden by another module of that name" in message
+
+
+def test_a_module_of_the_project_is_found_from_anywhere(tmp_path: Path) -> None:
+    """An installed dotted module needs no file beside the configuration."""
+    assert load_user_module("pipeline.models.taxi", tmp_path).name == "pipeline.models.taxi"

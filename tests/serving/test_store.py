@@ -298,7 +298,7 @@ def test_state_changes_exactly_when_what_is_newest_changes(base: Path, model: Pa
         (lambda v: (v / "variables" / "variables.data").write_bytes(b"w" * 9), "variables.data: holds other bytes"),
         (lambda v: (v / "saved_model.pb").unlink(), "saved_model.pb: is missing"),
         (lambda v: (v / "assets.extra").write_bytes(b""), "assets.extra: does not belong there"),
-        (lambda v: shutil.rmtree(v), "fingerprint.pb: is missing"),
+        (shutil.rmtree, "fingerprint.pb: is missing"),
         (lambda v: (v / "link").symlink_to("/etc/passwd"), "link: is in version 1 and is a link that leaves"),
     ],
 )
@@ -479,8 +479,9 @@ def test_fsync_reaches_the_operating_system(base: Path, model: Path, monkeypatch
 
 
 class Failing(Tracing):
-    """Raises `error` at the call of the given number; `dead` raises at all later ones too, as a killed process would
-    make none."""
+    """Raises `error` at the call of the given number; `dead` raises at all later ones too, as a killed process
+    would make none.
+    """
 
     def __init__(self, base: Path, at: int, error: BaseException, *, dead: bool = False) -> None:
         super().__init__(base)

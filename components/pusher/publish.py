@@ -1,0 +1,129 @@
+"""Does what a decision says: publishes the very bytes that were measured, or says why nothing is touched. No TFX."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from schemas.decision import Decision, PushResult
+from serving.store import Published, VersionStore
+
+__all__ = ["PushRecord", "push", "served_state"]
+
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class PushRecord:
+    """What the Pusher did, and what the lineage has to know of it.
+
+    Attributes:
+        result: for people and commands.
+        makes_champion: True where the lineage must take this record for the model that is now served: a new version,
+            or a version that holds the candidate's bytes although the gate knew nothing of it. The latter is left by a
+            push that was cut off between publishing and recording.
+        pushed_at: when the version was published, UTC; None where nothing is served by this decision.
+    """
+
+    result: PushResult
+    makes_champion: bool
+    pushed_at: datetime | None
+
+    def properties(self, model_id: int, base_path: str) -> dict[str, int | str]:
+        """The custom properties of the PushedModel artifact; 0 and "" where there is no version.
+
+        `pushed`, `pushed_destination` and `pushed_version` (a text) are those of stock TFX.
+
+        Args:
+            model_id: of the Model artifact.
+            base_path: of the version store.
+        """
+        return {
+            "pushed": int(self.makes_champion),
+            "outcome": self.result.outcome,
+            "pushed_destination": self.result.destination,
+            "pushed_version": "" if self.result.version is None else str(self.result.version),
+            "version": self.result.version or 0,
+            "digest": self.result.digest,
+            "model_id": model_id,
+            "base_path": base_path,
+            "pushed_at": self.pushed_at.isoformat() if self.pushed_at else "",
+        }
+
+
+def push(decision: Decision, payload: Path, store: VersionStore, provenance: Mapping[str, str]) -> PushRecord:
+    """Publish `payload` if `decision` admits it.
+
+    Args:
+        decision: the gate's, on exactly these bytes.
+        payload: the candidate's SavedModel directory or `.tflite` file.
+        store: where to.
+        provenance: for the version's manifest.
+
+    Raises:
+        DigestMismatchError: the payload's bytes are not the ones that were measured.
+        StoreError: the store cannot publish; nothing half-written is visible.
+    """
+    if decision.outcome in ("block", "pending"):
+        return _not_pushed(decision)
+    published = store.publish(payload, decision.digest, provenance)
+    new = published.outcome == "pushed"
+    result = PushResult(
+        pushed=new,
+        outcome=published.outcome,
+        digest=decision.digest,
+        version=published.version,
+        destination=str(published.path),
+        reason=_reason(decision, published),
+    )
+    return PushRecord(result, new or decision.outcome == "push", published.published_at)
+
+
+def served_state(decision: Decision, store: VersionStore) -> str:
+    """What a recorded push depends on besides its inputs: part of the key under which the Pusher's work is cached.
+
+    Where the decision leaves nothing to publish, it is the state of the base path, so that the record is reused for as
+    long as the base path holds what it held. Where something has to be published it is a text that never occurs again:
+    a record of a push must not stand in for a push, whatever the base path looked like before that one.
+
+    Raises:
+        StoreError: the base path cannot be read.
+    """
+    if decision.outcome in ("block", "pending") or not store.why_not_served(decision.digest):
+        return store.state()
+    return f"{store.state()} to publish {uuid.uuid4().hex}".lstrip()
+
+
+def _not_pushed(decision: Decision) -> PushRecord:
+    if decision.outcome == "pending":
+        reason = "a person has to approve the candidate before it is pushed"
+    else:
+        reason = f"the gate blocked it: {decision.reasons[0] if decision.reasons else 'no reason was recorded'}"
+    result = PushResult(pushed=False, outcome="not_pushed", digest=decision.digest, reason=_sentence(reason))
+    return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _reason(decision: Decision, published: Published) -> str:
+    match decision.outcome, published.outcome:
+        case "push", "pushed":
+            reason = f"published as version {published.version}"
+        case "already_served", "pushed":
+            reason = (
+                f"published again as version {published.version}: the gate found these bytes already served, "
+                f"but {published.reason}"
+            )
+        case "push", _:
+            reason = (
+                f"{published.reason} already, by a push that this pipeline's lineage does not know "
+                "(cut off before it was recorded, or another pipeline's)"
+            )
+        case _:
+            reason = f"{published.reason}, digest {decision.digest[:_SHORT]}, so there is nothing to push"
+    return _sentence(reason)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

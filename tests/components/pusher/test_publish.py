@@ -1,0 +1,204 @@
+"""What the Pusher makes of each decision, in words and in the watch directory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from components.pusher.publish import PushRecord, push, served_state
+from schemas.decision import Decision
+from schemas.errors import DigestMismatchError
+from serving.payload import digest
+from serving.store import VersionStore
+
+Outcome = Literal["push", "block", "pending", "already_served"]
+
+
+def saved_model(folder: Path, graph: str = "graph") -> Path:
+    """A directory that passes for a SavedModel."""
+    folder.mkdir()
+    (folder / "saved_model.pb").write_text(graph)
+    return folder
+
+
+def decide(outcome: Outcome, payload: Path, *reasons: str) -> Decision:
+    return Decision(outcome=outcome, digest=digest(payload), gates=(), reasons=reasons)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return saved_model(tmp_path / "model")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VersionStore:
+    return VersionStore(tmp_path / "base")
+
+
+def run(outcome: Outcome, model: Path, store: VersionStore, *reasons: str) -> PushRecord:
+    return push(decide(outcome, model, *reasons), model, store, {"pipeline": "taxi"})
+
+
+def test_an_admitted_candidate_becomes_a_version(model: Path, store: VersionStore) -> None:
+    """The result names version and place; the manifest has the provenance."""
+    record = run("push", model, store)
+    assert record.result.model_dump() == {
+        "pushed": True,
+        "outcome": "pushed",
+        "digest": digest(model),
+        "version": 1,
+        "destination": str(store.base_path / "1"),
+        "reason": "Published as version 1.",
+    }
+    assert store.manifest(1).provenance == {"pipeline": "taxi"}
+    assert record.pushed_at == store.manifest(1).published_at
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reasons", "words"),
+    [
+        ("block", ("auc 0.61 is below 0.75.", "more"), "The gate blocked it: auc 0.61 is below 0.75."),
+        ("block", (), "The gate blocked it: no reason was recorded."),
+        ("pending", (), "A person has to approve the candidate before it is pushed."),
+    ],
+)
+def test_what_is_not_admitted_touches_nothing(
+    model: Path, store: VersionStore, outcome: Outcome, reasons: tuple[str, ...], words: str
+) -> None:
+    """Not even the base path is made, and the reason is one sentence."""
+    record = run(outcome, model, store, *reasons)
+    assert record.result.model_dump() == {
+        "pushed": False,
+        "outcome": "not_pushed",
+        "digest": digest(model),
+        "version": None,
+        "destination": "",
+        "reason": words,
+    }
+    assert not store.base_path.exists()
+
+
+def test_a_blocked_payload_is_not_even_read(store: VersionStore, model: Path) -> None:
+    """Why it was blocked must be told although the payload is gone."""
+    decision = decide("block", model, "too large")
+    shutil.rmtree(model)
+    assert push(decision, model, store, {}).result.reason == "The gate blocked it: too large."
+
+
+def test_bytes_that_are_already_served_are_left_alone(model: Path, store: VersionStore) -> None:
+    """The result names the version that holds them."""
+    run("push", model, store)
+    record = run("already_served", model, store)
+    assert (record.result.pushed, record.result.outcome, record.result.version) == (False, "already_served", 1)
+    assert record.result.reason == (
+        f"Version 1 holds these bytes, digest {digest(model)[:12]}, so there is nothing to push."
+    )
+    assert not record.makes_champion
+    assert store.versions() == (1,)
+
+
+def test_bytes_that_should_be_served_and_are_not_are_published(
+    model: Path, store: VersionStore, tmp_path: Path
+) -> None:
+    """Somebody emptied the watch directory, or put another model there: the reason says so."""
+    empty = run("already_served", model, store)
+    assert (empty.result.pushed, empty.result.version) == (True, 1)
+    assert empty.result.reason == (
+        "Published again as version 1: the gate found these bytes already served, "
+        f"but {store.base_path} holds no version."
+    )
+    run("push", saved_model(tmp_path / "other", "other"), store)
+    behind = run("already_served", model, store)
+    assert (behind.result.outcome, behind.result.version) == ("pushed", 3)
+    assert f"but the newest version in {store.base_path}, 2, holds other bytes." in behind.result.reason
+    assert behind.makes_champion
+
+
+def test_a_push_that_was_cut_off_before_it_was_recorded_is_recorded_now(model: Path, store: VersionStore) -> None:
+    """Else the lineage would hold the old model for the champion while the new one is served."""
+    first = run("push", model, store)
+    record = run("push", model, store)
+    assert (record.result.pushed, record.result.outcome, record.result.version) == (False, "already_served", 1)
+    assert record.result.reason.startswith("Version 1 holds these bytes already, by a push that this pipeline's ")
+    assert record.makes_champion
+    assert record.pushed_at == first.pushed_at
+
+
+@pytest.mark.parametrize("outcome", ["push", "already_served"])
+def test_other_bytes_than_those_measured_are_refused(model: Path, store: VersionStore, outcome: Outcome) -> None:
+    """Whatever the decision says of them."""
+    decision = decide(outcome, model)
+    (model / "saved_model.pb").write_text("changed after it was measured")
+    with pytest.raises(DigestMismatchError, match="its bytes are not the bytes that were measured"):
+        push(decision, model, store, {})
+    assert store.versions() == ()
+
+
+def test_properties_of_a_push(model: Path, store: VersionStore) -> None:
+    """Stock TFX's three, and those that find the champion."""
+    record = run("push", model, store)
+    assert record.pushed_at is not None
+    assert record.properties(7, str(store.base_path)) == {
+        "pushed": 1,
+        "outcome": "pushed",
+        "pushed_destination": str(store.base_path / "1"),
+        "pushed_version": "1",
+        "version": 1,
+        "digest": digest(model),
+        "model_id": 7,
+        "base_path": str(store.base_path),
+        "pushed_at": record.pushed_at.isoformat(),
+    }
+    assert str(record.properties(7, "")["pushed_at"]).endswith("+00:00")
+
+
+def test_properties_where_nothing_was_pushed(model: Path, store: VersionStore) -> None:
+    """No version and no time, but the model and its digest."""
+    properties = run("block", model, store).properties(7, "base")
+    assert properties == {
+        "pushed": 0,
+        "outcome": "not_pushed",
+        "pushed_destination": "",
+        "pushed_version": "",
+        "version": 0,
+        "digest": digest(model),
+        "model_id": 7,
+        "base_path": "base",
+        "pushed_at": "",
+    }
+
+
+def test_the_state_of_what_is_served_is_stable(model: Path, store: VersionStore, tmp_path: Path) -> None:
+    """As long as there is nothing to publish, a record may be reused while the base path holds the same."""
+    blocked, served = decide("block", model), decide("already_served", model)
+    assert served_state(blocked, store) == ""
+    run("push", model, store)
+    assert served_state(served, store) == served_state(blocked, store) == f"1:{digest(model)}"
+    run("push", saved_model(tmp_path / "other", "other"), store)
+    assert served_state(blocked, store) != f"1:{digest(model)}"
+
+
+def test_a_push_that_is_due_is_never_taken_from_the_cache(model: Path, store: VersionStore) -> None:
+    """Also when the base path is, or was made, as it was before an earlier push of the same candidate."""
+    decision = decide("push", model)
+    first = served_state(decision, store)
+    run("push", model, store)
+    shutil.rmtree(store.base_path)
+    assert first.startswith("to publish ")
+    assert served_state(decision, store) != first
+    run("push", model, store)
+    assert served_state(decision, store) == store.state()
+    (store.base_path / "1" / "saved_model.pb").write_text("GRAPH")
+    assert served_state(decision, store).startswith(f"{store.state()} to publish ")
+
+
+def test_imports_no_tfx() -> None:
+    """What decides and publishes is tested, and can be used, without TFX."""
+    code = "import sys, components.pusher.publish; print([m for m in ('tensorflow', 'tfx') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

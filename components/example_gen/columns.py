@@ -69,7 +69,7 @@ def ingest_schema(schema: str) -> str:
         kept = reduced.feature.add(name=feature.name, type=feature.type)
         if feature.lifecycle_stage != schema_pb2.UNKNOWN_STAGE:
             kept.lifecycle_stage = feature.lifecycle_stage
-    return text_format.MessageToString(reduced)
+    return str(text_format.MessageToString(reduced))
 
 
 def _parse(schema: str) -> schema_pb2.Schema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,13 +101,16 @@ def run(
     from runners.local.lock import exclusive
 
     config = loaded.config
+    started_ms = time.time_ns() // 1_000_000
     module = check(loaded, root)
     with exclusive(root):
         store = open_store(config.metadata)
         from pipeline.pipeline import create_pipeline
 
         pipeline = create_pipeline(config, module, str(root), connection_config(config.metadata))
-        execution = writer.open_run(store, run_id, config.name, config.model_dump_json(by_alias=True), loaded.digest, runner)
+        execution = writer.open_run(
+            store, run_id, started_ms, config.name, config.model_dump_json(by_alias=True), loaded.digest, runner
+        )
         lineage = Lineage(config.metadata, config.name, store)
         try:
             nodes = _RUNNERS[runner](pipeline, run_id, lineage, watcher)

@@ -14,6 +14,7 @@ from rich.table import Table
 from components.lineage.reader import NodeRecord, RunRecord
 from runners.notes import note_of
 from schemas.decision import DataDecision, Decision, GateResult, PushResult
+from schemas.metrics import PROFILED, QUALITY
 
 __all__ = ["ProgressView", "console_on", "data_table", "gate_table", "nodes_table", "outcome_lines", "runs_table"]
 
@@ -188,15 +189,14 @@ def _first_of(results: Sequence[GateResult], gate: str) -> GateResult | None:
 def _limit(result: GateResult) -> str:
     if result.limit is None:
         return ""
-    upper = result.margin is not None and result.value is not None and _is_upper(result)
-    return f"{'≤' if upper else '≥'} {_number(result.limit)}"
+    return f"{'≤' if _is_upper(result) else '≥'} {_number(result.limit)}"
 
 
 def _is_upper(result: GateResult) -> bool:
-    assert result.value is not None and result.limit is not None and result.margin is not None
-    if result.margin == 0:
-        return result.condition in ("max", "max_gap", "max_ratio_to_champion")
-    return (result.value < result.limit) == (result.margin > 0)
+    """Whether the limit is one that the value must not exceed."""
+    if result.condition in ("max_drop", "at_least_champion_minus"):
+        return result.metric in PROFILED or QUALITY[result.metric].better == "lower"
+    return result.condition != "min"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:

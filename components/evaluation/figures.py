@@ -15,6 +15,8 @@ __all__ = ["figures_of", "read_figures"]
 
 _HOW = f"tfma {tfma.__version__}"
 _COUNT = "example_count"
+_ONLY_MODEL = ""
+"""TFMA drops the name of a model that it evaluates alone."""
 
 
 def read_figures(folder: str, digest: str, *, champion: bool) -> list[Figure]:
@@ -25,10 +27,13 @@ def read_figures(folder: str, digest: str, *, champion: bool) -> list[Figure]:
         digest: of the payload that was evaluated.
         champion: reads the champion's figures and not the candidate's.
     """
-    name = CHAMPION if champion else CANDIDATE
-    results = tfma.load_eval_results(folder, model_name=name)
-    found = results.get_results() if hasattr(results, "get_results") else [results]
-    return [figure for result in found for figure in figures_of(result.slicing_metrics, digest)]
+    names = [CHAMPION] if champion else [CANDIDATE, _ONLY_MODEL]
+    for name in names:
+        results = tfma.load_eval_results(folder, model_name=name).get_results()
+        figures = [figure for result in results for figure in figures_of(result.slicing_metrics, digest)]
+        if figures:
+            return figures
+    return []
 
 
 def figures_of(slicing_metrics: Iterable[Any], digest: str) -> list[Figure]:

@@ -235,7 +235,7 @@ class Lineage:
         events = [
             event
             for event in self._store.get_events_by_execution_ids([execution.id])
-            if event.type == metadata_store_pb2.Event.OUTPUT
+            if event.type in _OUTPUTS and not event.path.steps[0].key.startswith("_")
         ]
         artifacts = {one.id: one for one in self._store.get_artifacts_by_id([event.artifact_id for event in events])}
         outputs = []
@@ -249,6 +249,9 @@ class Lineage:
             )
         return outputs
 
+
+_OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
+"""A resolver publishes what it found as internal output, and beside it, under `_`, what its condition read."""
 
 _STATES = {
     metadata_store_pb2.Execution.COMPLETE: "ran",
@@ -266,7 +269,7 @@ def _run(execution: Any) -> RunRecord:
         pipeline=values.get("pipeline", ""),
         outcome=values.get("outcome", "unfinished"),
         exit_code=values.get("exit_code"),
-        started_ms=execution.create_time_since_epoch,
+        started_ms=values.get("started_ms", execution.create_time_since_epoch),
         ended_ms=execution.last_update_time_since_epoch,
         runner=values.get("runner", ""),
         user=values.get("user", ""),

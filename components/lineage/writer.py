@@ -16,8 +16,18 @@ from components.lineage.reader import RUN_TYPE
 __all__ = ["close_run", "open_run"]
 
 
-def open_run(store: Any, run_id: str, pipeline: str, config_json: str, config_digest: str, runner: str) -> int:
+def open_run(
+    store: Any, run_id: str, started_ms: int, pipeline: str, config_json: str, config_digest: str, runner: str
+) -> int:
     """Records that a run has begun, with the configuration that it was given.
+
+    Args:
+        store: the metadata store.
+        run_id: name of the run.
+        started_ms: when it began, in milliseconds since the epoch.
+        pipeline: name of the pipeline.
+        config_json, config_digest: the resolved configuration and its digest.
+        runner: what runs it.
 
     Returns:
         The id of the execution that stands for the run.
@@ -31,6 +41,7 @@ def open_run(store: Any, run_id: str, pipeline: str, config_json: str, config_di
         execution,
         {
             "pipeline": pipeline,
+            "started_ms": started_ms,
             "config": config_json,
             "config_digest": config_digest,
             "runner": runner,

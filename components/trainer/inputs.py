@@ -92,10 +92,10 @@ def dataset(
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     compression = "GZIP" if files and files[0].endswith(".gz") else ""
-    rows: tf.data.Dataset = tf.data.TFRecordDataset(files, compression, buffer_size=_READ_BUFFER_BYTES)
+    records: tf.data.Dataset = tf.data.TFRecordDataset(files, compression, buffer_size=_READ_BUFFER_BYTES)
     if shuffle_seed is not None:
-        rows = rows.shuffle(_SHUFFLE_ROWS, seed=shuffle_seed, reshuffle_each_iteration=True)
-    batches = rows.batch(batch_size).map(
+        records = records.shuffle(_SHUFFLE_ROWS, seed=shuffle_seed, reshuffle_each_iteration=True)
+    batches = records.batch(batch_size).map(
         lambda serialized: layout.columns(tf.io.parse_example(serialized, layout.spec)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

@@ -72,12 +72,14 @@ def run_nodes(
 
 
 def _why_not(upstream: Iterable[str], results: dict[str, NodeResult]) -> str:
+    """Why a node cannot run: the node upstream that failed or was skipped first, or "" where all is well."""
     for name in upstream:
-        state = results[name].state if name in results else ""
-        if state == "failed":
+        above = results.get(name)
+        if above is None or above.state in ("ran", "cached"):
+            continue
+        if above.state == "failed":
             return f"needs {name}, which failed"
-        if state == "skipped":
-            return f"needs {name}, which was skipped"
+        return above.reason
     return ""
 
 

@@ -213,7 +213,7 @@ def _python_check(python: Interpreter | None, glibc: Version) -> Check:
     allowed = [_dotted(version) for version in SUPPORTED if glibc >= GLIBC[version]] or [_dotted(SUPPORTED[0])]
     needed = f"Python {' or '.join(allowed)} (glibc {_dotted(glibc)})"
     if python is None:
-        name = f"python{allowed[0]}"
+        name = "python3" if glibc >= GLIBC[(3, 12)] else "python3.11"  # what systems of that age pack
         remedy = f"apt-get install {name} {name}-venv {name}-dev, or pyenv install {allowed[0]}"
         return Check("Python", False, "none that fits, on the PATH or in pyenv", needed, remedy)
     return Check("Python", True, f"{_dotted(python.version)} at {python.path}", needed)

@@ -58,13 +58,27 @@ def test_this_machine_lacks_nothing():
 
 
 def test_bare_machine_lacks_each_thing_with_its_remedy(bare_machine, tmp_path):
-    """No interpreter and no compiler: each is said with the package that brings it."""
+    """No interpreter and no compiler: each is said with what brings it."""
     checks = by_name(doctor.checks(tmp_path))
     assert not checks["Python"].ok
-    assert "apt-get install python3.11 python3.11-venv python3.11-dev" in checks["Python"].remedy
+    assert checks["Python"].remedy.startswith("apt-get install python3")
     assert checks["C++ compiler"].remedy == "apt-get install g++"
     assert checks["tfx"] == Check("tfx", False, "not installed", "installed in .venv", "make setup")
     assert all(check.remedy for check in checks.values() if not check.ok)
+
+
+@pytest.mark.parametrize(
+    ("glibc", "packages"),
+    [
+        ((2, 36), "python3.11 python3.11-venv python3.11-dev"),
+        ((2, 41), "python3 python3-venv python3-dev"),
+    ],
+)
+def test_remedy_names_the_python_that_the_system_packs(bare_machine, monkeypatch, tmp_path, glibc, packages):
+    """Systems with a newer glibc pack a newer Python, and 3.11 no longer."""
+    monkeypatch.setattr(doctor, "_glibc", lambda: glibc)
+    remedy = by_name(doctor.machine_checks(tmp_path))["Python"].remedy
+    assert remedy == f"apt-get install {packages}, or pyenv install 3.11"
 
 
 def test_debian_python_without_headers_and_venv(bare_machine, tmp_path):

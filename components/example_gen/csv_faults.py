@@ -139,7 +139,7 @@ def _parse(texts: Sequence[str], kind: ColumnType) -> bool:
 
 
 def _rows(file: Path) -> Iterator[_Row | DataError]:
-    """The rows that are not blank, each with the line that it starts on; ends with the fault of a torn quote."""
+    """The rows that are not blank, each with the line that it starts on; in a row's place, the fault of a torn quote."""
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as text, _long_fields():
         reader = csv.reader(text, strict=True)
         while True:
@@ -152,7 +152,6 @@ def _rows(file: Path) -> Iterator[_Row | DataError]:
                 # Text after a closing quote is odd and harmless within one line: the fast reader takes it as it stands.
                 if reader.line_num > start or "end of data" in str(error):
                     yield _torn_quote(file, start, reader.line_num)
-                    return
                 continue
             if row:
                 yield start, row

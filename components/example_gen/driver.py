@@ -53,8 +53,7 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         (examples,) = execution_info.output_dict["examples"]
         artifact = copy.deepcopy(examples.mlmd_artifact)
         for name, value in {**execution_info.exec_properties, **properties}.items():
-            if value is not None:
-                data_types_utils.set_metadata_value(result.exec_properties[name], value)
+            data_types_utils.set_metadata_value(result.exec_properties[name], value)
         for name, value in properties.items():
             data_types_utils.set_metadata_value(artifact.custom_properties[name], value)
         result.output_artifacts["examples"].artifacts.append(artifact)

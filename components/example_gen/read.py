@@ -187,7 +187,7 @@ class _WatchedFile(io.RawIOBase):
 def _csv_header(file: Path) -> list[str]:
     with _open(file) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         try:
-            header = next((row for row in csv.reader(text) if row), None)
+            header = next((row for row in csv.reader(text, strict=True) if row), None)
         except (UnicodeDecodeError, csv.Error) as error:
             raise find_fault(file, {}, str(error)) from error
     if header is None:

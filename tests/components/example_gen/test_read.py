@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from components.example_gen import read
 from components.example_gen.columns import ColumnType
+from components.example_gen.csv_faults import NulByteError
 from components.example_gen.read import find_files, infer_columns, read_batches
 from schemas.errors import BadValueError, DataError, MissingColumnError
 
@@ -105,6 +106,14 @@ def test_blank_lines_and_blanks_around_numbers(csv_file):
     assert rows_of(csv_file("\nn,x,t\n\n 1 ,\t2 , a\n\n"))["n"] == [1]
 
 
+def test_blocks_without_rows_are_passed_over(csv_file, monkeypatch):
+    """However many blank lines there are."""
+    monkeypatch.setattr(read, "BLOCK_BYTES", 64)
+    file = csv_file("n,x,t\n1,2,3\n" + "\n" * 500 + "4,5,6\n")
+    assert all(batch.num_rows for batch in read_batches(file, "csv", COLUMNS))
+    assert rows_of(file)["n"] == [1, 4]
+
+
 def test_columns_are_matched_by_name(csv_file):
     """Whatever their order in the file, they come in the order of the schema."""
     assert rows_of(csv_file("t,n,x\na,1,2\n")) == {"n": [1], "x": [2.0], "t": [b"a"]}
@@ -149,6 +158,7 @@ def test_types_do_not_depend_on_blocks(csv_file, monkeypatch):
 
 def test_types_of_unknown_columns_hold_for_all_files(csv_file):
     """The widest of all files; a column without values is BYTES; a file may lack it."""
+    assert infer_columns([csv_file("big\n1e39\n")], "csv", []) == {"big": BYTES}  # float32 cannot hold it
     files = [csv_file("n,a,b,c\n1,1,2,\n", "1.csv"), csv_file("n,b,a\n1,x,1.5\n", "2.csv"), csv_file("n\n1\n", "3.csv")]
     extras = infer_columns(files, "csv", ["n"])
     assert extras == {"a": FLOAT, "b": BYTES, "c": BYTES}
@@ -217,6 +227,9 @@ BAD = [
     (b"n,x,t\xe9\n1,2,3\n", DataError, "line 1 is not UTF-8"),
     (b"n,x,t\n1,2,\0\n", DataError, "line 2 holds a NUL byte. Save the file as plain UTF-8 text"),
     ("n,x,t\n1,2,3\n".encode("utf-16"), DataError, "line 1 holds a NUL byte"),
+    ('"n,x,t\n1,2,3\n', DataError, "line 1: a double quote is opened and not closed properly"),
+    ('"n,x,t\n' + "1,2,3\n" * 50_000, DataError, "line 1: a double quote is opened and not closed properly"),
+    ('"n"o,x,t\n1,2,3\n', DataError, "cannot be read as CSV; got ',' expected after"),
     ('n,x,t\n1,2,3\n1,2,"a\n3,4,5\n', DataError, "line 3: a double quote is opened and not closed properly"),
     ('n,x,t\n1,2,"a\n3,4,"b\n', DataError, "line 2: a double quote is opened and not closed properly"),
     ('n,x,t\n"1,2,3\n3,4,5\n6,7,8\n', DataError, "line 2: a double quote is opened and not closed properly"),
@@ -254,6 +267,31 @@ def test_a_row_longer_than_a_block(csv_file, monkeypatch):
     monkeypatch.setattr(read, "BLOCK_BYTES", 64)
     with pytest.raises(DataError, match="cannot be read as CSV"):
         rows_of(csv_file('n,x,t\n1,2,"' + "a" * 500 + '"\n1,2,3\n'))
+
+
+def test_a_disk_that_fails_under_way_is_named(csv_file, monkeypatch):
+    """The reader's own thread sees the fault; the message names the file."""
+
+    def fail(self, size=-1):
+        raise OSError(5, "Input/output error")
+
+    file = csv_file("n,x,t\n1,2,3\n")
+    monkeypatch.setattr(read._WatchedFile, "read", fail)
+    with pytest.raises(DataError, match=r"rows\.csv: cannot be read \(Input/output error\)"):
+        rows_of(file)
+
+
+def test_lines_are_counted_as_they_go_by(csv_file):
+    """A last line without a newline counts; a NUL byte stops the reading."""
+    with read._WatchedFile(csv_file("a\nb\nc")) as watched:
+        assert watched.readable()
+        assert watched.read(3) == b"a\nb"
+        assert watched.lines == 2
+        assert watched.read() == b"\nc"
+        assert watched.read() == b""
+        assert watched.lines == 3
+    with read._WatchedFile(csv_file(b"a\n\0")) as watched, pytest.raises(NulByteError):
+        watched.read()
 
 
 def test_odd_quotes_within_a_line_are_text(csv_file):

@@ -130,9 +130,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text that `_Loader` would take for a number in quotes."""
+    """Puts text in quotes that `_Loader` would read otherwise: as a number, or with another kind of space."""
 
 
+def _quoted(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _quoted)
 for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
 
@@ -157,6 +162,13 @@ def _read(file: Path, source: str) -> dict[Any, Any]:
     return raw
 
 
+_ADVICE = {
+    "'\\t' that cannot start": " (a tab cannot indent: use spaces)",
+    "but got '{'": " (text with braces must be in quotes)",
+    "scanning an alias": " (text that starts with an asterisk must be in quotes)",
+}
+
+
 def _parse(text: str) -> Any:
     """The value that a YAML text holds.
 
@@ -166,11 +178,10 @@ def _parse(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
-        where = ""
-        if mark := error.problem_mark or error.context_mark:
-            where = f" at line {mark.line + 1}, column {mark.column + 1}"
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         words = ", ".join(part for part in (error.context, error.problem) if part)
-        advice = " (a tab cannot indent: use spaces)" if "'\\t'" in words else ""
+        advice = next((advice for sign, advice in _ADVICE.items() if sign in words), "")
         raise ValueError(f"is not valid YAML{where}: {words}{advice}") from error
     except yaml.reader.ReaderError as error:
         raise ValueError(f"is not valid YAML at character {error.position}: {error.reason}") from error
@@ -193,7 +204,7 @@ def _override(raw: Any, override: str, faults: list[Fault]) -> Any:
     try:
         value = _parse(text)
     except ValueError as error:
-        faults.append(Fault(name, f"the value {error}", "a YAML value; text with special characters in quotes", text))
+        faults.append(Fault(name, f"the value {error}", "a YAML value", text))
         return raw
     try:
         return _put(raw, parts, value)
@@ -366,10 +377,8 @@ def _keys_at(loc: Sequence[int | str]) -> list[str]:
 
 
 def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    for name, field in model.model_fields.items():
-        if key == (field.alias or name):
-            return next(_models_in(field.annotation), None)
-    return None
+    annotations = (field.annotation for name, field in model.model_fields.items() if key == (field.alias or name))
+    return next((section for annotation in annotations for section in _models_in(annotation)), None)
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:

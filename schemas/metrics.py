@@ -1,4 +1,4 @@
-"""The names that gates may use: quality metrics by their snake_case class name, and figures that are profiled.
+"""The names that gates may use: quality metrics as TFMA and Keras report them, and figures that are profiled.
 
 A quality metric is computed by TensorFlow Model Analysis, either with its own class or with one of Keras'. The
 catalogue is held here, and not looked up in TFMA, so that a configuration is checked in milliseconds; a test holds it
@@ -20,8 +20,8 @@ class QualityMetric:
     """A metric of the predictions against the labels.
 
     Attributes:
-        class_name: of the class that computes it.
-        library: `tfma` or `keras`.
+        class_name: of the class that computes it, which takes no arguments beside its name.
+        library: `tfma`, or `keras`: the class then stands in `tf_keras.metrics` (TFMA takes no Keras 3 metric).
         better: which direction is better; `neither` (a mean prediction, a count) cannot be compared with the champion.
     """
 
@@ -55,7 +55,7 @@ QUALITY: dict[str, QualityMetric] = {
     "auc_precision_recall": _tfma("AUCPrecisionRecall"),
     "balanced_accuracy": _tfma("BalancedAccuracy"),
     "binary_accuracy": _tfma("BinaryAccuracy"),
-    "binary_cross_entropy": _tfma("BinaryCrossEntropy", "lower"),
+    "binary_crossentropy": _tfma("BinaryCrossEntropy", "lower"),
     "coefficient_of_discrimination": _tfma("CoefficientOfDiscrimination"),
     "diagnostic_odds_ratio": _tfma("DiagnosticOddsRatio"),
     "f1_score": _tfma("F1Score"),
@@ -65,31 +65,43 @@ QUALITY: dict[str, QualityMetric] = {
     "false_omission_rate": _tfma("FalseOmissionRate", "lower"),
     "false_positives": _tfma("FalsePositives", "lower"),
     "fowlkes_mallows_index": _tfma("FowlkesMallowsIndex"),
+    "hinge": _keras("Hinge", "lower"),
     "informedness": _tfma("Informedness"),
     "markedness": _tfma("Markedness"),
     "matthews_correlation_coefficient": _tfma("MatthewsCorrelationCoefficient"),
+    "max_recall": _tfma("MaxRecall"),
     "miss_rate": _tfma("MissRate", "lower"),
     "negative_likelihood_ratio": _tfma("NegativeLikelihoodRatio", "lower"),
     "negative_predictive_value": _tfma("NegativePredictiveValue"),
     "positive_likelihood_ratio": _tfma("PositiveLikelihoodRatio"),
     "precision": _tfma("Precision"),
+    "predicted_positive_rate": _tfma("PredictedPositiveRate", "neither"),
     "prevalence": _tfma("Prevalence", "neither"),
+    "prevalence_threshold": _tfma("PrevalenceThreshold", "lower"),
     "recall": _tfma("Recall"),
     "relative_coefficient_of_discrimination": _tfma("RelativeCoefficientOfDiscrimination"),
     "specificity": _tfma("Specificity"),
+    "squared_hinge": _keras("SquaredHinge", "lower"),
     "threat_score": _tfma("ThreatScore"),
     "true_negatives": _tfma("TrueNegatives"),
     "true_positives": _tfma("TruePositives"),
-    # several classes
+    # several classes: the label is one integer (`sparse_`), or one-hot, for which an integer gives a wrong figure;
+    # TFMA's own CategoricalCrossEntropy fails on NumPy's read-only arrays
     "categorical_accuracy": _keras("CategoricalAccuracy"),
-    "categorical_cross_entropy": _tfma("CategoricalCrossEntropy", "lower"),
+    "categorical_crossentropy": _keras("CategoricalCrossentropy", "lower"),
+    "categorical_hinge": _keras("CategoricalHinge", "lower"),
     "sparse_categorical_accuracy": _keras("SparseCategoricalAccuracy"),
     "sparse_categorical_crossentropy": _keras("SparseCategoricalCrossentropy", "lower"),
+    "sparse_top_k_categorical_accuracy": _keras("SparseTopKCategoricalAccuracy"),
+    "top_k_categorical_accuracy": _keras("TopKCategoricalAccuracy"),
     # regression
+    "cosine_similarity": _keras("CosineSimilarity"),
+    "log_cosh_error": _keras("LogCoshError", "lower"),
     "mean_absolute_error": _tfma("MeanAbsoluteError", "lower"),
     "mean_absolute_percentage_error": _tfma("MeanAbsolutePercentageError", "lower"),
     "mean_squared_error": _tfma("MeanSquaredError", "lower"),
     "mean_squared_logarithmic_error": _tfma("MeanSquaredLogarithmicError", "lower"),
+    "poisson": _keras("Poisson", "lower"),
     "root_mean_squared_error": _keras("RootMeanSquaredError", "lower"),
     "squared_pearson_correlation": _tfma("SquaredPearsonCorrelation"),
     # neither good nor bad
@@ -97,6 +109,7 @@ QUALITY: dict[str, QualityMetric] = {
     "example_count": _tfma("ExampleCount", "neither"),
     "mean_label": _tfma("MeanLabel", "neither"),
     "mean_prediction": _tfma("MeanPrediction", "neither"),
+    "weighted_example_count": _tfma("WeightedExampleCount", "neither"),
 }
 
 PROFILED: dict[str, ProfiledMetric] = {

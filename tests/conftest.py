@@ -1,0 +1,37 @@
+"""What all tests share."""
+
+import pytest
+from hypothesis import settings
+
+# No deadline: what is slow on a busy machine is not wrong.
+settings.register_profile("house", deadline=None, max_examples=50)
+settings.load_profile("house")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--renew", action="store_true", help="write golden files anew instead of comparing with them")
+
+
+@pytest.fixture
+def renew(request):
+    """True where golden files are to be written and not compared."""
+    return request.config.getoption("--renew")
+
+
+@pytest.fixture(scope="session")
+def taxi(tmp_path_factory):
+    """A small taxi pipeline that has run once and pushed version 1: read it, copy it, run it anew, but leave version 1."""
+    from tests.workbench import taxi_bench
+
+    bench = taxi_bench(tmp_path_factory.mktemp("taxi"))
+    answer = bench.run()
+    assert answer.code == 0, answer.out + answer.err
+    return bench
+
+
+@pytest.fixture
+def fresh_taxi(tmp_path):
+    """A small taxi pipeline that has not run."""
+    from tests.workbench import taxi_bench
+
+    return taxi_bench(tmp_path / "taxi")

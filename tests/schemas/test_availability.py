@@ -1,0 +1,171 @@
+"""What is not built yet is refused by name, what is built is not, and no key is in neither list."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+
+from schemas.availability import LATER, faults_of_unavailable_keys, values_at
+from schemas.config import PipelineConfig
+from schemas.errors import ConfigError
+from schemas.load import _keys_at, load_config, parse_config
+from tests.strategies import configurations
+
+FULL = Path(__file__).parents[1] / "resources" / "full.yaml"
+
+# Keys that something acts on, with all their values unless LATER names them too.
+USED = {
+    "name",
+    "data.source.format",
+    "data.source.path",
+    "data.splits",
+    "data.schema",
+    "data.validate.anomalies",
+    "model.module",
+    "model.label",
+    "model.hyperparameters",
+    "training.backend",
+    "training.strategy",
+    "training.global_batch_size",
+    "training.epochs",
+    "training.seed",
+    "training.early_stopping.metric",
+    "training.early_stopping.patience",
+    "gates.optimize.metric",
+    "gates.optimize.at_least_champion_minus",
+    "gates.satisfy.*.metric",
+    "gates.satisfy.*.slice_by",
+    "gates.satisfy.*.min_examples",
+    "gates.satisfy.*.min",
+    "gates.satisfy.*.max",
+    "gates.satisfy.*.max_drop",
+    "gates.satisfy.*.max_ratio_to_champion",
+    "push.serving.base_path",
+    "metadata.sqlite.path",
+}
+
+
+def leaves(loc=()):
+    """Every key of a configuration that holds a value and no section, as `LATER` spells paths."""
+    for key in _keys_at(loc):
+        here = (*loc, key)
+        path = ".".join(here)
+        if _keys_at(here) and path not in {later.path for later in LATER}:
+            yield from leaves(here)
+        else:
+            yield path.replace("gates.satisfy.", "gates.satisfy.*.")
+
+
+def test_every_key_is_used_or_refused():
+    """A key that nothing acts on and nobody refuses would be ignored in silence."""
+    assert set(leaves()) == USED | {later.path for later in LATER}
+
+
+def test_full_configuration():
+    """The example of the whole configuration has no fault but what is not available yet, each named."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(FULL)
+    found = {fault.path: fault.problem for fault in caught.value.faults}
+    assert all(problem.startswith("not available yet: ") for problem in found.values())
+    assert list(found) == [
+        "data.source.path",
+        "data.source.window",
+        "data.validate.drift",
+        "data.validate.on_drift",
+        "training.deterministic",
+        "training.warm_start",
+        "training.tune",
+        "export.tflite",
+        "gates.satisfy.6.payload",
+        "gates.satisfy.7.payload",
+        "gates.satisfy.8.payload",
+        "gates.satisfy.9.payload",
+        "gates.satisfy.3.metric",
+        "gates.satisfy.4.metric",
+        "gates.satisfy.5.metric",
+        "gates.satisfy.6.metric",
+        "gates.satisfy.7.metric",
+        "gates.satisfy.9.metric",
+        "gates.satisfy.3.batch_size",
+        "gates.satisfy.7.against",
+        "gates.satisfy.2.max_gap",
+        "gates.satisfy.3.on_inconclusive",
+        "push.serving.keep_versions",
+        "push.serving.server_version",
+        "push.serving.confirm",
+        "push.edge",
+        "serving",
+        "schedule",
+        "kubeflow",
+        "runner.retries",
+    ]
+
+
+def test_full_configuration_is_valid_but_for_that():
+    """What will be available is validated already."""
+    raw = yaml.safe_load(FULL.read_text(encoding="utf-8"))
+    config = PipelineConfig.model_validate_json(json.dumps(raw))
+    assert config.gates.satisfy[9].max_ratio_to_champion == 1.2
+
+
+@given(configurations())
+def test_defaults_are_never_refused(raw):
+    """A configuration with every default spelled out is accepted like the one without."""
+    config = parse_config(raw)
+    assert faults_of_unavailable_keys(raw) == []
+    assert faults_of_unavailable_keys(config.canonical()) == []
+    assert parse_config(config.canonical()) == config
+
+
+def _put(path, value):
+    """The smallest mapping that holds the value at the path."""
+    for key in reversed(path.split(".")):
+        value = [value] if key == "*" else {key: value}
+    return value
+
+
+@pytest.mark.parametrize("later", LATER, ids=lambda later: f"{later.path} ({later.what})")
+def test_each_is_refused_by_name(later):
+    """The fault gives the path, the thing that is not built, what to write instead and what was there."""
+    value = next(
+        value for value in ({"a": 1}, True, "gs://x/{SPAN}", "size_mb", 7, "other") if not later.accepts(value)
+    )
+    faults = faults_of_unavailable_keys(_put(later.path, value))
+    fault = next(fault for fault in faults if later.what in fault.problem)
+    assert fault.path == later.path.replace("*", "0")
+    assert fault.problem == f"not available yet: {later.what}"
+    assert fault.expected
+    assert fault.got
+
+
+@pytest.mark.parametrize("later", [later for later in LATER if not later.refuses], ids=lambda later: later.path)
+def test_what_works_is_accepted(later):
+    """Each value that is acted on passes."""
+    for value in later.works:
+        assert all(fault.path != later.path for fault in faults_of_unavailable_keys(_put(later.path, value)))
+
+
+def test_what_to_write_instead():
+    """Words where some values work, else: leave it out."""
+    expected = {later.path: later.expected for later in LATER if not later.refuses}
+    assert expected["data.source.format"] == "'csv' or 'parquet'"
+    assert expected["runner.max_parallel"] == "'auto' or 1"
+    assert expected["training.mixed_precision"] == "false"
+    assert expected["push.edge"] == "this key left out"
+    assert expected["beam.args"] == "this key left out"
+
+
+@pytest.mark.parametrize("raw", [{}, {"data": None}, {"data": []}, {"gates": {"satisfy": {"0": {}}}}, {"gates": 3}])
+def test_no_fault_in_what_is_not_there(raw):
+    """A configuration that is wrong elsewhere is read without a fault of its own."""
+    assert faults_of_unavailable_keys(raw) == []
+
+
+def test_values_at():
+    """`*` is every entry of a list, and no key of a mapping."""
+    raw = {"a": [{"b": 1}, {"c": 2}, {"b": None}], "*": {"b": 3}}
+    assert list(values_at(raw, ["a", "*", "b"])) == [("a.0.b", 1), ("a.2.b", None)]
+    assert list(values_at(raw, ["a", "0", "b"])) == []
+    assert list(values_at({"a": {"x": 1}}, ["a", "*"])) == []

@@ -1,0 +1,231 @@
+"""The sections: what each accepts, what it refuses, and that each survives the way to a component and back."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas import config as sections
+from schemas.config import GatesConfig, MetadataConfig, PipelineConfig, SatisfyGate, config_digest, uses_spans
+from schemas.errors import ConfigError
+from schemas.load import parse_config
+from schemas.metrics import PROFILED, QUALITY
+from tests.strategies import configurations
+
+MINIMAL = {
+    "name": "taxi",
+    "data": {"source": {"format": "csv", "path": "data/*.csv"}, "schema": "schema.pbtxt"},
+    "model": {"module": "taxi", "label": "tips"},
+    "gates": {"satisfy": [{"metric": "auc", "min": 0.7}]},
+    "push": {"serving": {"base_path": "models"}},
+}
+
+
+def faults(**change):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(MINIMAL | change)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def gate_faults(**gate):
+    return [fault.split("; got ")[0] for fault in faults(gates={"satisfy": [gate]})]
+
+
+@given(configurations())
+def test_each_section_survives_the_way_to_a_component(raw):
+    """A component takes its section as one JSON parameter, and the same model reads it back."""
+    config = parse_config(raw)
+    for name in type(config).model_fields:
+        section = getattr(config, name)
+        if isinstance(section, sections.Section):
+            assert type(section).model_validate_json(section.model_dump_json()) == section
+            assert type(section).model_validate_json(section.model_dump_json(by_alias=True)) == section
+
+
+def test_configuration_is_frozen():
+    """Nobody changes a configuration after it has been checked."""
+    config = parse_config(MINIMAL)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.name = "other"
+    with pytest.raises(ValidationError, match="frozen"):
+        config.training.epochs = 3
+
+
+def test_canonical_uses_the_words_of_the_file():
+    """The stored configuration spells the keys as the file does, every default included."""
+    canonical = parse_config(MINIMAL).canonical()
+    assert set(canonical["data"]) == {"source", "splits", "schema", "validate"}
+    assert canonical["training"]["global_batch_size"] == 1024
+    assert parse_config(canonical).canonical() == canonical
+
+
+def test_digest_of_a_section():
+    """A section has a digest of its own, which another section's change leaves as it is."""
+    one, other = parse_config(MINIMAL), parse_config(MINIMAL | {"training": {"epochs": 3}})
+    assert config_digest(one.data) == config_digest(other.data)
+    assert config_digest(one.training) != config_digest(other.training)
+    assert len(config_digest(one)) == 64
+
+
+def test_models_used_without_the_loader_speak_plainly():
+    """A component that parses its section itself gets the same words."""
+    with pytest.raises(ValidationError, match="holds no gate; expected optimize, or at least one entry of satisfy"):
+        GatesConfig.model_validate_json("{}")
+
+
+@pytest.mark.parametrize("name", ["taxi", "a", "a-1_b", "a" * 63])
+def test_names(name):
+    """A name can be part of a file name, a Kubernetes object and a metric."""
+    assert parse_config(MINIMAL | {"name": name}).name == name
+
+
+@pytest.mark.parametrize("name", ["", "Taxi", "1a", "-a", "a b", "a/b", "ä", "a" * 64, "a\n", None, 1])
+def test_names_that_are_none(name):
+    """The rule stands in the message in words."""
+    (fault,) = faults(name=name)
+    assert fault.startswith(
+        "name: is not valid; expected at most 63 small letters a-z, digits, hyphens and underscores, the first of them "
+        "a letter; got "
+    )
+
+
+@pytest.mark.parametrize("module", ["models/taxi.py", "a..b", ".a", "a b", "1a", ""])
+def test_modules_that_are_none(module):
+    """The path of a file is no module."""
+    (fault,) = faults(model={"module": module, "label": "tips"})
+    assert fault == (
+        "model.module: is not valid; expected the dotted name of a Python module, such as 'pipeline.models.taxi'; "
+        f"got {module!r}"
+    )
+
+
+@given(st.permutations(["train", "validate", "eval"]))
+def test_splits_have_one_order(order):
+    """Splits are in one order, however the file gives them."""
+    raw = MINIMAL | {"data": MINIMAL["data"] | {"splits": dict.fromkeys(order, 1)}}
+    assert list(parse_config(raw).data.splits) == ["train", "validate", "eval"]
+
+
+# --- gates ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("condition", ["min", "max", "max_gap", "max_drop"])
+def test_condition(condition):
+    """The condition is the one key that is set."""
+    gate = SatisfyGate(metric="auc", slice_by=("hour",), **{condition: 0.5})
+    assert gate.condition == condition
+
+
+def test_condition_of_zero_is_one():
+    """A limit of nought is a limit."""
+    assert SatisfyGate(metric="auc", max_drop=0.0).condition == "max_drop"
+    assert SatisfyGate(metric="mean_squared_error", max_ratio_to_champion=1.0).condition == "max_ratio_to_champion"
+
+
+@pytest.mark.parametrize(
+    ("gate", "fault"),
+    [
+        ({}, "has no condition; expected exactly one of min, max, max_gap, max_drop, max_ratio_to_champion"),
+        ({"min": 0.1, "max": 0.2}, "has 2 conditions: min, max; expected exactly one of min, max, max_gap, max_drop"),
+        ({"min": 0.1, "min_examples": 9}, "min_examples is given without slice_by; expected both, or neither"),
+        ({"max_gap": 0.1}, "max_gap is a difference between slices; expected slice_by beside it"),
+        (
+            {"max_ratio_to_champion": 2},
+            "max_ratio_to_champion is for what should be small; auc is not; expected max_drop",
+        ),
+        (
+            {"min": 0.1, "batch_size": 1},
+            "batch_size says how a payload is profiled; auc is not; expected batch_size left",
+        ),
+        (
+            {"min": 0.1, "against": "trained"},
+            "against says how a payload is profiled; auc is not; expected against left",
+        ),
+        (
+            {"metric": "calibration", "max_drop": 1},
+            "calibration is neither better when higher nor when lower; expected m",
+        ),
+        (
+            {"metric": "size_mb", "max": 1, "slice_by": ["a"]},
+            "size_mb is a figure of the payload and has no slices; ex",
+        ),
+    ],
+)
+def test_gates_that_cannot_be_judged(gate, fault):
+    """A gate that says too little, too much or what has no meaning is refused when it is read."""
+    found = gate_faults(**{"metric": "auc"} | gate)
+    assert found[0].startswith(f"gates.satisfy.0: {fault}")
+
+
+def test_no_gates():
+    """A configuration without gates is refused, in each way of having none."""
+    without = {key: value for key, value in MINIMAL.items() if key != "gates"}
+    with pytest.raises(
+        ConfigError, match="gates: is missing; expected a mapping with the keys optimize, approval, satisfy"
+    ):
+        parse_config(without)
+    for gates in ({}, {"satisfy": []}, {"optimize": None}):
+        (fault,) = faults(gates=gates)
+        assert fault.startswith("gates: holds no gate; expected optimize, or at least one entry of satisfy")
+
+
+@pytest.mark.parametrize("metric", [*QUALITY, *PROFILED, "acu", "AUC", ""])
+def test_optimizing_metric(metric):
+    """The optimizing metric is one of quality that has a direction."""
+    gates = {"optimize": {"metric": metric}}
+    if metric in QUALITY and QUALITY[metric].better != "neither":
+        assert parse_config(MINIMAL | {"gates": gates}).gates.optimize.metric == metric
+        return
+    (fault,) = faults(gates=gates)
+    words = {True: "is a figure of the payload", False: "unknown metric"}[metric in PROFILED]
+    words = "is neither better when higher nor when lower" if metric in QUALITY else words
+    assert fault.startswith(f"gates.optimize.metric: {words}")
+
+
+def test_metric_that_was_probably_meant():
+    """A misspelled metric is answered with the known one, upper case or lower."""
+    (fault,) = faults(gates={"optimize": {"metric": "AUC"}})
+    assert fault.endswith("got 'AUC' (did you mean 'auc'?)")
+
+
+# --- metadata, spans --------------------------------------------------------------------------------------------------
+
+
+def test_one_metadata_store():
+    """None is refused, and so are two; the default is a SQLite file."""
+    assert parse_config(MINIMAL).metadata == MetadataConfig(sqlite=sections.SqliteConfig(path="metadata.db"))
+    (fault,) = faults(metadata={})
+    assert fault == "metadata: has no store; expected exactly one of sqlite, mysql, postgresql, grpc; got {}"
+    found = faults(metadata={"sqlite": {}, "grpc": {"host": "metadata", "port": 8080}})
+    assert found[0].startswith("metadata: has 2 stores: sqlite, grpc; expected exactly one of")
+
+
+@pytest.mark.parametrize(
+    ("path", "has"),
+    [
+        ("data/{SPAN}/*.csv", True),
+        ("data/{YYYY}-{MM}-{DD}.csv", True),
+        ("v{VERSION:2}.csv", True),
+        ("data/*.csv", False),
+        ("data/{a,b}.csv", False),
+        ("", False),
+    ],
+)
+def test_uses_spans(path, has):
+    """Only TFX's placeholders are spans; other braces are part of the name."""
+    assert uses_spans(path) is has
+
+
+def test_every_section_is_public():
+    """Every section that a component may take is importable by its name."""
+    assert set(sections.__all__) <= set(vars(sections))
+    assert PipelineConfig.__name__ in sections.__all__
+
+
+def test_yaml_words_for_truth():
+    """`yes` is true in YAML 1.1, and text in quotes is not."""
+    raw = yaml.safe_load("schedule: {triggers: {drift: yes}, any: no}")
+    assert faults(**raw)[0].startswith("schedule: not available yet")
+    raw["schedule"]["any"] = "no"
+    assert faults(**raw)[0].startswith("schedule.any: is not valid; expected true or false; got 'no'")

@@ -166,8 +166,8 @@ def _report(splits: Mapping[str, Split], scores: Mapping[str, list[Scores]]) -> 
             f"`python -m bench.baseline`; {machine()}. Rows: {sizes}; {held_out.labels.mean():.1%} of `eval` are big tippers. "
             "Judged on `eval`; mean (minimum to maximum) over seeds.",
             table(["", *_FIGURES], rows),
-            "Tips in cash are hardly ever recorded, so that the way of paying gives most of the AUC; within the trips paid by "
-            "card both find the little that there is.",
+            "Tips in cash are hardly ever recorded, so that the way of paying gives most of the AUC; the second column, the "
+            "trips paid by card alone, shows what is found beyond it.",
         ]
     )
 

@@ -50,7 +50,7 @@ def preprocessing_fn(inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         "log_fare": _log_z_score(fare),
         "log_miles": _log_z_score(_dense(inputs["trip_miles"])),
         "log_seconds": _log_z_score(_dense(inputs["trip_seconds"])),
-        "fare_bucket": tft.bucketize(fare, num_buckets=16),
+        "fare_bucket": tft.bucketize(fare, num_buckets=32),
         "hour": _whole_number(inputs["trip_start_hour"], 0, 23),
         "weekday": _whole_number(inputs["trip_start_day"], 1, 7),
         "month": _whole_number(inputs["trip_start_month"], 1, 12),

@@ -139,7 +139,7 @@ def test_every_integer_stays_below_its_cardinality(analyzed):
 def test_cardinalities_are_known(analyzed):
     """Fixed ranges are sized by what they may hold, not by what the training data held."""
     features = layout_of(analyzed, taxi.LABEL).features
-    expected = {"hour": 24, "weekday": 7, "month": 12, "pickup_area": 78, "dropoff_area": 78, "fare_bucket": 16}
+    expected = {"hour": 24, "weekday": 7, "month": 12, "pickup_area": 78, "dropoff_area": 78, "fare_bucket": 32}
     assert {name: features[name].cardinality for name in expected} == expected
 
 

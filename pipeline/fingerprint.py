@@ -98,9 +98,7 @@ def _text(statement: ast.stmt) -> str:
     return ast.dump(statement)
 
 
-def _own_modules(
-    statements: Iterable[ast.AST], package: str, roots: list[Path], seen: set[Path]
-) -> set[Path]:
+def _own_modules(statements: Iterable[ast.AST], package: str, roots: list[Path], seen: set[Path]) -> set[Path]:
     """Files below the roots that the statements import, and what those import in turn."""
     found: set[Path] = set()
     for name in _imported(statements, package):
@@ -130,7 +128,7 @@ def _imported(statements: Iterable[ast.AST], package: str) -> Iterator[str]:
 
 def _file_of(name: str, roots: list[Path]) -> Path | None:
     """The source of a dotted module below one of the roots, outside installed packages; else None."""
-    if not name or name.split(".")[0] in sys.stdlib_module_names:
+    if not name or name.split(".", maxsplit=1)[0] in sys.stdlib_module_names:
         return None
     for root in roots:
         stem = root.joinpath(*name.split("."))

@@ -68,14 +68,12 @@ def load_user_module(name: str, folder: Path) -> UserModule:
         raise UserModuleError(f"module {name}", faults)
     file = Path(inspect.getfile(module)).resolve()
     roots = [folder, *_root_of(name, file)]
-    return UserModule(
-        name, file, fingerprint(file, "preprocessing_fn", roots), fingerprint(file, "build_model", roots)
-    )
+    return UserModule(name, file, fingerprint(file, "preprocessing_fn", roots), fingerprint(file, "build_model", roots))
 
 
 def _refuse_clash(name: str, folder: Path) -> None:
     """Refuses a module beside the configuration that an installed one of the same name hides."""
-    top = name.split(".")[0]
+    top = name.split(".", maxsplit=1)[0]
     beside = importlib.machinery.PathFinder.find_spec(top, [str(folder)])
     if beside is None or not (_origin(beside)):
         return

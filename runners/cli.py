@@ -94,7 +94,7 @@ def init(
         from runners.local.quiet import noise_to
 
         with noise_to(None):
-            from runners.init import init_pipeline
+            from pipeline.scaffold.write import init_pipeline
 
             written = init_pipeline(directory, data, label, name)
         if as_json:
@@ -205,9 +205,7 @@ def _run(
         console = console_on(screen)
         if not as_json:
             console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  log {os.path.relpath(log)}", soft_wrap=True)
-        result = run_pipeline(
-            loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), runner
-        )
+        result = run_pipeline(loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), runner)
         if as_json:
             screen.write(json.dumps(_run_json(result), indent=2) + "\n")
             return result.exit_code

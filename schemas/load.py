@@ -77,9 +77,14 @@ def parse_config(raw: Mapping[str, Any], source: str = "configuration") -> Pipel
     return _check(raw, source, [])
 
 
-def as_yaml(config: PipelineConfig | Mapping[str, Any]) -> str:
-    """A configuration as YAML that `load_config` reads back to the same values."""
+def as_yaml(config: PipelineConfig | Mapping[str, Any], *, one_line: bool = False) -> str:
+    """A configuration, or a part of one, as YAML that `load_config` reads back to the same values."""
     raw = config.canonical() if isinstance(config, PipelineConfig) else dict(config)
+    if one_line:
+        text = yaml.dump(
+            raw, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=10_000
+        )
+        return text.strip()
     return yaml.dump(raw, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

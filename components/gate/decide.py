@@ -164,7 +164,9 @@ class _Judge:
             reason += f" (champion {_shown(champion)})"
         if figure.interval and figure.interval[0] < limit < figure.interval[1]:
             verdict = "pass" if on_inconclusive == "pass" else "inconclusive"
-            reason = f"{_shown(limit)} lies inside the interval {_shown(figure.interval[0])}..{_shown(figure.interval[1])}"
+            reason = (
+                f"{_shown(limit)} lies inside the interval {_shown(figure.interval[0])}..{_shown(figure.interval[1])}"
+            )
         return self._result(
             path, condition, metric, figure, verdict, reason, limit=limit, margin=margin, champion=champion
         )

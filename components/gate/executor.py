@@ -11,8 +11,8 @@ from tfx.utils import io_utils, path_utils
 
 from components.artifact_types import DECISION_FILE
 from components.evaluation.figures import read_figures
-from components.lineage.reader import RECORD_PROPERTY
 from components.gate.decide import Champion, decide
+from components.lineage.reader import RECORD_PROPERTY
 from schemas.config import GatesConfig
 from serving import payload
 

@@ -14,7 +14,7 @@ from serving import payload
 __all__ = ["ChampionStrategy", "newest_push"]
 
 
-class ChampionStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
+class ChampionStrategy(resolver.ResolverStrategy):
     """Resolves the champion by push records, not by blessings: a blessing admits, only a push makes a champion.
 
     Expects three channels: `candidate` (the model just trained), `served` (every PushedModel of the pipeline) and

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from google.protobuf import json_format
 from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.store import open_store
@@ -244,9 +245,7 @@ class Lineage:
             properties = {**_values(artifact.properties), **_values(artifact.custom_properties)}
             if not with_record:
                 properties.pop(RECORD_PROPERTY, None)
-            outputs.append(
-                OutputRecord(event.path.steps[0].key, artifact.type, artifact.id, artifact.uri, properties)
-            )
+            outputs.append(OutputRecord(event.path.steps[0].key, artifact.type, artifact.id, artifact.uri, properties))
         return outputs
 
 
@@ -285,6 +284,8 @@ def _values(properties: Any) -> dict[str, Any]:
     found = {}
     for key, value in properties.items():
         kind = value.WhichOneof("value")
-        if kind:
+        if kind == "struct_value":
+            found[key] = json_format.MessageToDict(value.struct_value)
+        elif kind in ("int_value", "double_value", "string_value", "bool_value"):
             found[key] = getattr(value, kind)
     return found

@@ -6,7 +6,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -55,7 +55,7 @@ def open_run(
 
 
 def close_run(
-    store: Any, execution_id: int, outcome: str, exit_code: int, nodes: list[Mapping[str, Any]], error: str = ""
+    store: Any, execution_id: int, outcome: str, exit_code: int, nodes: Sequence[Mapping[str, Any]], error: str = ""
 ) -> None:
     """Records how a run ended.
 

@@ -7,12 +7,15 @@
   made of.
 
 The first two return `outputs`, the model's output `[batch, k]`. Only the raw features that the model's features are
-made of are asked for: what feeds the label alone is not.
+made of are asked for: what feeds the label alone is not. A name that TensorFlow does not take as it is has `_` in place
+of what it does not take (`mean radius` is asked for as `mean_radius`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
@@ -20,8 +23,11 @@ from tensorflow_transform import graph_tools, tf2_utils
 from tensorflow_transform.tf_metadata import schema_utils
 
 from components.trainer.inputs import Layout
+from schemas.errors import DataError
 
-__all__ = ["MISSING_INT", "raw_spec_of", "save", "serving_features"]
+__all__ = ["MISSING_INT", "raw_spec_of", "request_names", "save", "serving_features"]
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.]")
 
 MISSING_INT = tf.int64.min
 """Says "missing" for an integer feature in a raw request."""
@@ -49,32 +55,60 @@ def serving_features(transform_dir: str, needed: set[str]) -> set[str]:
     return set(graph_tools.get_dependent_inputs(graph, inputs, wanted))
 
 
-def save(model: Any, transformed: Any, layout: Layout, raw_spec: Mapping[str, Any], destination: str) -> list[str]:
+def request_names(features: Iterable[str]) -> dict[str, str]:
+    """The name under which a request gives each raw feature.
+
+    Raises:
+        DataError: where two features would have the same name.
+
+    >>> request_names(["mean radius", "fare"])
+    {'mean radius': 'mean_radius', 'fare': 'fare'}
+    """
+    names: dict[str, str] = {}
+    for feature in features:
+        name = _NOT_A_NAME.sub("_", feature)
+        name = name if name[:1].isalnum() else f"f{name}"
+        clash = next((other for other, taken in names.items() if taken == name), None)
+        if clash is not None:
+            raise DataError(
+                f"features {clash!r} and {feature!r}",
+                f"would both be asked for as {name!r} by the serving signature",
+                remedy="Rename one of the columns.",
+            )
+        names[feature] = name
+    return names
+
+
+def save(
+    keras: ModuleType, model: Any, transformed: Any, layout: Layout, raw_spec: Mapping[str, Any], destination: str
+) -> dict[str, str]:
     """Saves the model with its preprocessing.
 
     Args:
-        model: the trained Keras model.
+        keras: the Keras that the model is of.
+        model: trained.
         transformed: the `tft.TFTransformOutput` that its features come from.
         layout: of the transformed examples.
         raw_spec: of the raw features, from `raw_spec_of`.
         destination: folder to write.
 
     Returns:
-        The raw features that `serving_default` takes, sorted.
+        The raw features that `serving_default` takes, sorted, and the name that each has in a request.
     """
     asked = sorted(serving_features(transformed.transform_savedmodel_dir, set(layout.features)))
-    module = _Servable(model, transformed.transform_features_layer(), layout)
+    module = _Servable(_without_training_state(keras, model), transformed.transform_features_layer(), layout)
     serving_spec = {name: raw_spec[name] for name in asked}
+    names = request_names(asked)
     signatures = {
-        "serving_default": _raw_signature(module, serving_spec),
+        "serving_default": _raw_signature(module, serving_spec, names),
         "serving_examples": _examples_signature(module, serving_spec),
         "transform_features": _transform_signature(module, dict(raw_spec)),
     }
     tf.saved_model.save(module, destination, signatures=signatures)
-    return asked
+    return names
 
 
-class _Servable(tf.Module):  # type: ignore[misc]
+class _Servable(tf.Module):
     """Holds the preprocessing and the model, so that tables and weights are saved with the signatures."""
 
     def __init__(self, model: Any, transform: Any, layout: Layout) -> None:
@@ -89,14 +123,25 @@ class _Servable(tf.Module):  # type: ignore[misc]
         return {"outputs": self.model(shaped, training=False)}
 
 
-def _raw_signature(module: _Servable, spec: Mapping[str, Any]) -> Any:
+def _without_training_state(keras: ModuleType, model: Any) -> Any:
+    """The same layers without optimizer and metrics, whose variables would ship otherwise (Adam's are two thirds).
+
+    A subclassed model has no graph of layers to take; it ships as it is.
+    """
+    if not getattr(model, "inputs", None):
+        return model
+    return keras.Model(inputs=model.input, outputs=model.output)
+
+
+def _raw_signature(module: _Servable, spec: Mapping[str, Any], names: Mapping[str, str]) -> Any:
     specs = {
-        name: tf.TensorSpec([None, *_inner_shape(feature)], feature.dtype, name=name) for name, feature in spec.items()
+        names[feature]: tf.TensorSpec([None, *_inner_shape(form)], form.dtype, name=names[feature])
+        for feature, form in spec.items()
     }
 
     @tf.function(input_signature=[specs])
     def serving_default(raw: Mapping[str, Any]) -> dict[str, Any]:
-        return module.predict({name: _as_parsed(raw[name], feature) for name, feature in spec.items()})
+        return module.predict({feature: _as_parsed(raw[names[feature]], form) for feature, form in spec.items()})
 
     return serving_default
 

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from components.trainer.inputs import Layout
 from schemas.config import TrainingConfig
-from schemas.errors import SatisficeError, UserModuleError, Fault, close_match
+from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
 from schemas.metrics import QUALITY
 from schemas.user_model import BuildModel
 
-__all__ = ["Fitted", "fit", "keras_for"]
+__all__ = ["Fitted", "fit", "keras_for", "seeded"]
 
 _KERAS = {"tf_keras": "tf_keras", "keras3": "keras"}
 _STEPS_PER_EXECUTION = 10
@@ -57,6 +57,16 @@ def keras_for(backend: str) -> ModuleType:
     return importlib.import_module(_KERAS[backend])
 
 
+def seeded(training: TrainingConfig) -> None:
+    """Begins a training from its seed: call it before the input pipeline is built, which draws on it as well.
+
+    Layers are numbered from the start, so that equal trainings save equal weights under equal names.
+    """
+    keras = keras_for(training.backend)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(training.seed)
+
+
 def fit(
     build_model: BuildModel,
     layout: Layout,
@@ -81,7 +91,6 @@ def fit(
         SatisficeError: early stopping watches what the model does not log.
     """
     keras = keras_for(training.backend)
-    keras.utils.set_random_seed(training.seed)
     model = _build(build_model, keras, layout, hyperparameters)
     model.steps_per_execution = max(1, min(_STEPS_PER_EXECUTION, int(train.cardinality())))
     started = time.monotonic()
@@ -112,9 +121,7 @@ def _early_stopping(keras: ModuleType, training: TrainingConfig) -> Any:
     early = training.early_stopping
     assert early is not None
     name = early.metric.removeprefix("val_")
-    mode = "min"
-    if name in QUALITY:
-        mode = "min" if QUALITY[name].better == "lower" else "max"
+    mode = "max" if name in QUALITY and QUALITY[name].better == "higher" else "min"
     return keras.callbacks.EarlyStopping(
         monitor=early.metric, mode=mode, patience=early.patience, restore_best_weights=True
     )

@@ -11,7 +11,7 @@ import tensorflow_transform as tft
 from tfx.utils import io_utils
 
 from components.trainer.export import raw_spec_of, save
-from components.trainer.fit import fit
+from components.trainer.fit import fit, keras_for, seeded
 from components.trainer.inputs import dataset, layout_of, survey
 from schemas.config import ModelConfig, TrainingConfig
 
@@ -44,6 +44,7 @@ def run_fn(fn_args: Any) -> None:
     """
     model_config = ModelConfig.model_validate_json(fn_args.custom_config["model"])
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
+    seeded(training)
     module = importlib.import_module(model_config.module)
     transformed = tft.TFTransformOutput(fn_args.transform_output)
     layout = layout_of(transformed, model_config.label)
@@ -57,8 +58,9 @@ def run_fn(fn_args: Any) -> None:
     fitted = fit(module.build_model, layout, model_config.hyperparameters, training, train, validate, found.rows)
 
     schema = io_utils.SchemaReader().read(fn_args.schema_path)
-    asked = save(fitted.model, transformed, layout, raw_spec_of(schema), fn_args.serving_model_dir)
-    record = {**fitted.as_record(), "serving_features": asked, "parameters": int(fitted.model.count_params())}
+    keras = keras_for(training.backend)
+    names = save(keras, fitted.model, transformed, layout, raw_spec_of(schema), fn_args.serving_model_dir)
+    record = {**fitted.as_record(), "serving_features": names, "parameters": int(fitted.model.count_params())}
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

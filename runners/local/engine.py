@@ -83,9 +83,7 @@ def _why_not(upstream: Iterable[str], results: dict[str, NodeResult]) -> str:
     return ""
 
 
-def _launch(
-    pipeline: Any, deployment: Any, node: Any, read_node: Callable[[str], NodeRecord | None]
-) -> NodeResult:
+def _launch(pipeline: Any, deployment: Any, node: Any, read_node: Callable[[str], NodeRecord | None]) -> NodeResult:
     name = node.node_info.id
     connection = getattr(
         deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof("connection_config")

@@ -153,9 +153,7 @@ def test_a_limit_inside_the_interval_is_inconclusive_and_blocks_unless_told_othe
 
 def test_what_blocks_comes_first_then_what_is_nearest_to_failing() -> None:
     """So that a reader sees first what matters."""
-    gate = gates(
-        {"metric": "recall", "min": 0.1}, {"metric": "auc", "min": 0.99}, {"metric": "precision", "min": 0.8}
-    )
+    gate = gates({"metric": "recall", "min": 0.1}, {"metric": "auc", "min": 0.99}, {"metric": "precision", "min": 0.8})
     found = [figure("recall", 0.9), figure("auc", 0.5), figure("precision", 0.81)]
     assert [r.metric for r in decide(gate, NEW, found, None).gates] == ["auc", "precision", "recall"]
 

@@ -45,7 +45,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
         The pipeline. What must not run on bad data stands in the condition on the data gate's decision.
     """
     data, gates = config.data, config.gates
-    examples = ExampleGen(data.source, dict(data.splits), data.schema_path)
+    examples = ExampleGen(data.source, {str(name): share for name, share in data.splits.items()}, data.schema_path)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = ImportSchemaGen(schema_file=data.schema_path)
     data_gate = DataGate(statistics.outputs["statistics"], schema.outputs["schema"], data.validate_)

@@ -120,7 +120,8 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
 
 def _next_after(push: PushResult) -> str:
     base = push.destination.rsplit("/", 1)[0]
-    return f"Next: point TF Serving at it: tensorflow_model_server --model_name=NAME --model_base_path={base}"
+    name = base.rsplit("/", 1)[-1]
+    return f"Next: point TF Serving at it: tensorflow_model_server --model_name={name} --model_base_path={base}"
 
 
 def data_table(decision: DataDecision) -> Table:

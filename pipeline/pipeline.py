@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tfx.components.evaluator.component import Evaluator
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
@@ -16,6 +15,7 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
+from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
 from components.evaluation.eval_config import eval_config
 from components.example_gen.component import ExampleGen
@@ -47,7 +47,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
     data, gates = config.data, config.gates
     examples = ExampleGen(data.source, {str(name): share for name, share in data.splits.items()}, data.schema_path)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
-    schema = ImportSchemaGen(schema_file=data.schema_path)
+    schema = CuratedSchema(data.schema_path)
     data_gate = DataGate(statistics.outputs["statistics"], schema.outputs["schema"], data.validate_)
     with Cond(data_gate.outputs["decision"].future()[0].property("proceed") == 1):
         transform = Transform(

@@ -134,13 +134,7 @@ class Lineage:
 
     def runs(self) -> list[RunRecord]:
         """All runs of the pipeline, the newest first."""
-        try:
-            executions = self._store.get_executions_by_type(RUN_TYPE)
-        except Exception as error:  # a store without the type: nothing has run
-            if type(error).__name__ == "NotFoundError":
-                return []
-            raise
-        records = [_run(execution) for execution in executions]
+        records = [_run(execution) for execution in self._store.get_executions_by_type(RUN_TYPE)]
         mine = [record for record in records if record.pipeline == self._pipeline]
         return sorted(mine, key=lambda record: (record.started_ms, record.run_id), reverse=True)
 

@@ -3,8 +3,11 @@
 import os
 from typing import Any
 
+# isort: off
+from tfx import types  # before TFDV: the build for Python 3.11 asks tfx-bsl for a module that tfx stands in for
 import tensorflow_data_validation as tfdv
-from tfx import types
+
+# isort: on
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils

@@ -1,0 +1,154 @@
+"""What every component of our own keeps to, so that each runner and each reader of the lineage can rely on it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx import types
+from tfx.dsl.compiler import compiler
+from tfx.dsl.components.base import base_component
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.orchestration import metadata, pipeline
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
+from tfx.types import standard_artifacts
+
+from components.artifact_types import Decision
+from components.curated_schema.component import CuratedSchema
+from components.data_gate.component import DataGate
+from components.example_gen.component import ExampleGen
+from components.gate.component import Gate
+from components.pusher.component import Pusher
+from schemas.config import GatesConfig, PushConfig, SourceConfig, ValidateConfig
+from tests.workbench import REPOSITORY
+
+
+def channel(artifact_type: type[types.Artifact]) -> types.BaseChannel:
+    """An input that some other pipeline has written."""
+    return types.Channel(type=artifact_type)
+
+
+TAXI_SCHEMA = str(REPOSITORY / "schemas/taxi/schema.pbtxt")
+COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
+    "CuratedSchema": lambda: CuratedSchema(TAXI_SCHEMA),
+    "ExampleGen": lambda: ExampleGen(
+        SourceConfig(format="csv", path="/data/*.csv"),
+        {"train": 7, "validate": 1, "eval": 2},
+        TAXI_SCHEMA,
+    ),
+    "DataGate": lambda: DataGate(
+        channel(standard_artifacts.ExampleStatistics), channel(standard_artifacts.Schema), ValidateConfig()
+    ),
+    "Gate": lambda: Gate(
+        channel(standard_artifacts.Model),
+        channel(standard_artifacts.ModelEvaluation),
+        channel(standard_artifacts.PushedModel),
+        GatesConfig.model_validate({"optimize": {"metric": "auc"}}),
+        "c0ffee",
+    ),
+    "Pusher": lambda: Pusher(
+        channel(standard_artifacts.Model),
+        channel(Decision),
+        PushConfig.model_validate({"serving": {"base_path": "/serving/taxi"}}),
+        "taxi",
+    ),
+}
+each = pytest.mark.parametrize("name", COMPONENTS)
+
+
+def compiled(component: base_component.BaseComponent, folder: Path) -> Any:
+    """The node and the deployment of a pipeline that holds the component alone."""
+    built = pipeline.Pipeline(
+        pipeline_name="contract",
+        pipeline_root=str(folder),
+        components=[component],
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(folder / "metadata.db")),
+    )
+    intermediate = compiler.Compiler().compile(built)
+    deployment = pipeline_pb2.IntermediateDeploymentConfig()
+    intermediate.deployment_config.Unpack(deployment)
+    (node,) = intermediate.nodes
+    return node.pipeline_node, deployment
+
+
+def test_no_component_is_forgotten() -> None:
+    """Every package with a `component.py` is held to the contract."""
+    files = (REPOSITORY / "components").glob("*/component.py")
+    modules = [importlib.import_module(f"components.{file.parent.name}.component") for file in files]
+    found = {
+        name
+        for module in modules
+        for name, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, base_component.BaseComponent) and member.__module__ == module.__name__
+    }
+    assert found == set(COMPONENTS)
+
+
+@each
+def test_a_component_describes_itself(name: str) -> None:
+    """The class and its executor have docstrings of their own; the public name of the module is the component."""
+    component = COMPONENTS[name]()
+    module = inspect.getmodule(type(component))
+    assert module is not None
+    assert name in module.__all__
+    for described in (type(component), type(component).EXECUTOR_SPEC.executor_class):
+        assert described.__doc__
+        assert described.__doc__ not in (base_component.BaseComponent.__doc__, BaseExecutor.__doc__)
+
+
+@each
+def test_parameters_are_plain(name: str) -> None:
+    """Text and numbers, which every runner can carry; what a driver fills stands among them as optional."""
+    component = COMPONENTS[name]()
+    assert component.exec_properties
+    for key, value in component.exec_properties.items():
+        assert json.loads(json.dumps(value)) == value
+        assert isinstance(value, str | int | float) or (value is None and component.spec.PARAMETERS[key].optional), key
+
+
+@each
+def test_equal_configurations_give_equal_nodes(name: str, tmp_path: Path) -> None:
+    """So that an unchanged step is found in the cache."""
+    first, second = (compiled(COMPONENTS[name](), tmp_path)[0] for _ in range(2))
+    assert first == second
+
+
+@each
+def test_it_compiles_under_its_own_name(name: str, tmp_path: Path) -> None:
+    """Node id: the name of the class. Execution type: its dotted path, by which the lineage is read for ever."""
+    component = COMPONENTS[name]()
+    node, _ = compiled(component, tmp_path)
+    assert node.node_info.id == component.id == name
+    assert node.node_info.type.name == f"{type(component).__module__}.{name}"
+    assert node.node_info.type.name.startswith("components.")
+    assert set(node.outputs.outputs) == set(component.spec.OUTPUTS)
+    assert set(node.inputs.inputs) == set(component.spec.INPUTS)
+
+
+@each
+def test_executor_and_driver_are_found_by_their_paths(name: str, tmp_path: Path) -> None:
+    """The compiled pipeline names classes of ours that derive from TFX's."""
+    _, deployment = compiled(COMPONENTS[name](), tmp_path)
+    spec = executable_spec_pb2.PythonClassExecutableSpec()
+    assert deployment.executor_specs[name].Unpack(spec)
+    module, _, executor = spec.class_path.rpartition(".")
+    assert module == f"components.{Path(inspect.getfile(type(COMPONENTS[name]()))).parent.name}.executor"
+    assert issubclass(getattr(importlib.import_module(module), executor), BaseExecutor)
+    if name in deployment.custom_driver_specs:
+        assert deployment.custom_driver_specs[name].Unpack(spec)
+        assert spec.class_path == module.replace(".executor", ".driver") + ".Driver"
+        assert hasattr(importlib.import_module(module.replace(".executor", ".driver")), "Driver")
+
+
+def test_executors_import_in_a_process_of_their_own() -> None:
+    """As in a container that runs one node, where nothing else has been imported before."""
+    modules = sorted(type(make()).EXECUTOR_SPEC.executor_class.__module__ for make in COMPONENTS.values())
+    done = subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -39,7 +39,8 @@ def read_figures(folder: str, digest: str, *, champion: bool) -> list[Figure]:
 def figures_of(slicing_metrics: Iterable[Any], digest: str) -> list[Figure]:
     """The figures in TFMA's `slicing_metrics`: pairs of a slice key and nested metrics by output and sub-key.
 
-    A value that is not a number (an AUC over one class) becomes None: it was looked for and is not there.
+    A value that is not a number (a calibration where no label is positive) becomes None: it was looked for and is not
+    there. An AUC over one class is 0 in TFMA, and is told as it is.
     """
     figures = []
     for slice_key, outputs in slicing_metrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.trainer.inputs import Layout
-from schemas.config import TrainingConfig
+from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
 from schemas.metrics import QUALITY
 from schemas.user_model import BuildModel
@@ -20,6 +21,11 @@ from schemas.user_model import BuildModel
 __all__ = ["Fitted", "fit", "keras_for", "seeded"]
 
 _KERAS = {"tf_keras": "tf_keras", "keras3": "keras"}
+_NUMBER = re.compile(r"_\d+$")
+_HIGH = ("accuracy", "acc", "auc")
+_LOW = ("loss", "error", "mae", "mape", "mse", "msle", "rmse")
+"""How Keras and its users name metrics, beside those that a gate may have."""
+
 _STEPS_PER_EXECUTION = 10
 """Small models are bound by the cost of a call from Python; ten steps a call took 80 % off it (batch 256)."""
 
@@ -88,17 +94,23 @@ def fit(
 
     Raises:
         UserModuleError: `build_model` fails, or returns something other than a compiled Keras model.
-        SatisficeError: early stopping watches what the model does not log.
+        SatisficeError: early stopping watches what the model does not log, or what is not known to be better when it is
+            high or when it is low.
     """
     keras = keras_for(training.backend)
     model = _build(build_model, keras, layout, hyperparameters)
     model.steps_per_execution = max(1, min(_STEPS_PER_EXECUTION, int(train.cardinality())))
     started = time.monotonic()
-    callbacks = [_early_stopping(keras, training)] if training.early_stopping else []
-    log = model.fit(train, validation_data=validate, epochs=training.epochs, callbacks=callbacks, verbose=0)
+    callbacks = _early_stopping(keras, training.early_stopping) if training.early_stopping else []
+    log = model.fit(
+        train,
+        validation_data=validate,
+        epochs=training.epochs,
+        callbacks=callbacks,
+        shuffle=False,  # the data set does that
+        verbose=0,
+    )
     history = {name: [float(value) for value in values] for name, values in log.history.items()}
-    if training.early_stopping:
-        _check_watched(training.early_stopping.metric, history)
     return Fitted(model, history, time.monotonic() - started, rows)
 
 
@@ -117,25 +129,47 @@ def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperpara
     return model
 
 
-def _early_stopping(keras: ModuleType, training: TrainingConfig) -> Any:
-    early = training.early_stopping
-    assert early is not None
-    name = early.metric.removeprefix("val_")
-    mode = "max" if name in QUALITY and QUALITY[name].better == "higher" else "min"
-    return keras.callbacks.EarlyStopping(
-        monitor=early.metric, mode=mode, patience=early.patience, restore_best_weights=True
-    )
+def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> list[Any]:
+    """What stops the training, behind what makes sure after the first epoch that it can be watched."""
+
+    def check(_: int, logs: Mapping[str, Any]) -> None:
+        _check_watched(early.metric, logs)
+
+    return [
+        keras.callbacks.LambdaCallback(on_epoch_end=check),
+        keras.callbacks.EarlyStopping(
+            monitor=early.metric, mode=_mode(early.metric) or "min", patience=early.patience, restore_best_weights=True
+        ),
+    ]
 
 
-def _check_watched(metric: str, history: Mapping[str, Any]) -> None:
-    if metric in history:
-        return
-    logged = sorted(name for name in history if name.startswith("val_"))
-    guess = close_match(metric, logged)
-    raise SatisficeError(
-        "training.early_stopping.metric",
-        "is not among what the model logs",
-        expected=f"one of {', '.join(logged)}",
-        got=metric,
-        remedy=f"Did you mean {guess!r}?" if guess else "Add the metric where build_model compiles the model.",
-    )
+def _mode(metric: str) -> str | None:
+    """`max` where a metric should be high, `min` where it should be low, by its name; None where that does not tell.
+
+    Keras numbers equal names.
+    """
+    name = _NUMBER.sub("", metric.removeprefix("val_"))
+    better = QUALITY[name].better if name in QUALITY else ""
+    if better == "higher" or name.endswith(_HIGH):
+        return "max"
+    return "min" if better == "lower" or name.endswith(_LOW) else None
+
+
+def _check_watched(metric: str, logs: Mapping[str, Any]) -> None:
+    if metric not in logs:
+        logged = sorted(name for name in logs if name.startswith("val_"))
+        guess = close_match(metric, logged)
+        raise SatisficeError(
+            "training.early_stopping.metric",
+            "is not among what the model logs",
+            expected=f"one of {', '.join(logged)}",
+            got=metric,
+            remedy=f"Did you mean {guess!r}?" if guess else "Add the metric where build_model compiles the model.",
+        )
+    if _mode(metric) is None:
+        raise SatisficeError(
+            "training.early_stopping.metric",
+            "is not known to be better when it is higher, or when it is lower",
+            got=metric,
+            remedy="Watch val_loss or a metric that a gate could have, or let its name end in accuracy, loss or error.",
+        )

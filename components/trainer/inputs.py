@@ -156,7 +156,7 @@ def _feature(transformed: Any, name: str, spec: tf.io.FixedLenFeature) -> Featur
     cardinality = None
     if spec.dtype == tf.int64:
         domain = _int_domain(transformed.transformed_metadata.schema, name)
-        cardinality = domain.max + 1 if domain is not None and domain.min >= -1 else None
+        cardinality = domain.max + 1 if domain is not None and domain.min >= 0 else None
     return Feature(name, spec.dtype.name, shape, cardinality)
 
 

@@ -6,11 +6,7 @@ properties repeat what a resolver or a condition in the graph has to read.
 
 from tfx.types import artifact
 
-__all__ = ["DATA_DECISION_FILE", "DECISION_FILE", "PUSH_RESULT_FILE", "DataDecision", "Decision"]
-
-DECISION_FILE = "decision.json"
-DATA_DECISION_FILE = "data_decision.json"
-PUSH_RESULT_FILE = "push_result.json"
+__all__ = ["DataDecision", "Decision"]
 
 
 class Decision(artifact.Artifact):

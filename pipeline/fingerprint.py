@@ -27,7 +27,8 @@ def fingerprint(file: Path, function: str, own_roots: Iterable[Path]) -> str:
             imports in turn. Installed packages do not count.
 
     Returns:
-        A hexadecimal digest. It is stable for one minor version of Python.
+        A hexadecimal digest. It is stable for one minor version of Python. A file that the code reads when it runs is
+        not seen.
     """
     roots = [root.resolve() for root in own_roots]
     statements = _reachable(ast.parse(file.read_text(encoding="utf-8")), function)
@@ -47,7 +48,7 @@ def _reachable(tree: ast.Module, function: str) -> list[ast.stmt]:
     by_name: dict[str, list[int]] = {}
     always = set()
     for index, statement in enumerate(tree.body):
-        names = list(_bound_by(statement))
+        names = [] if _is_star(statement) else list(_bound_by(statement))
         for name in names:
             by_name.setdefault(name, []).append(index)
         if not names and not _is_docstring(statement):
@@ -76,6 +77,11 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         for target in targets:
             yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
+
+
+def _is_star(statement: ast.stmt) -> bool:
+    """`from x import *` binds names that only running it would tell, so it counts for every function."""
+    return isinstance(statement, ast.ImportFrom) and any(alias.name == "*" for alias in statement.names)
 
 
 def _used_by(statement: ast.stmt) -> list[str]:

@@ -15,6 +15,7 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
+from components.code import code_fingerprint
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
 from components.evaluation.eval_config import eval_config
@@ -54,7 +55,10 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
             examples=examples.outputs["examples"],
             schema=schema.outputs["schema"],
             preprocessing_fn=module.preprocessing_fn,
-            custom_config={"preprocessing_fn_fingerprint": module.preprocessing_fingerprint},
+            custom_config={
+                "preprocessing_fn_fingerprint": module.preprocessing_fingerprint,
+                "code_fingerprint": code_fingerprint(),
+            },
             disable_statistics=True,
             disable_analyzer_cache=True,
         )
@@ -69,6 +73,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
         )
         champion = Resolver(
             strategy_class=ChampionStrategy,
+            config={"base_path": config.push.serving.base_path},
             candidate=trainer.outputs["model"],
             served=Channel(type=standard_artifacts.PushedModel),
             champion=Channel(type=standard_artifacts.Model),
@@ -83,6 +88,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
         )
         gate = Gate(
             trainer.outputs["model"],
+            trainer.outputs["model_run"],
             evaluator.outputs["evaluation"],
             champion.outputs["served"],
             gates,

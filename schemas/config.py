@@ -165,10 +165,14 @@ class ModelConfig(Section):
 
 
 class EarlyStoppingConfig(Section):
-    """Stop when `metric` (as Keras logs it: `val_auc`, `val_loss`) has not improved for `patience` epochs."""
+    """Stop when `metric` (as Keras logs it: `val_auc`, `val_loss`) has not improved for `patience` epochs.
+
+    `mode` says which way is better, for a metric of your own; `auto` knows the loss and the metrics that gates can name.
+    """
 
     metric: ValidationMetric = "val_loss"
     patience: NotNegative = 2
+    mode: Literal["auto", "min", "max"] = "auto"
 
 
 class TuneConfig(Section):

@@ -10,6 +10,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "DATA_DECISION_FILE",
+    "DECISION_FILE",
+    "PUSH_RESULT_FILE",
+    "TRAINING_FILE",
     "Anomaly",
     "DataDecision",
     "Decision",
@@ -19,6 +23,12 @@ __all__ = [
     "PushResult",
     "Verdict",
 ]
+
+DECISION_FILE = "decision.json"
+DATA_DECISION_FILE = "data_decision.json"
+PUSH_RESULT_FILE = "push_result.json"
+TRAINING_FILE = "training.json"
+"""Names of the files that hold the records in their artifacts; the last is the trainer's, in its ModelRun."""
 
 Verdict = Literal["pass", "fail", "inconclusive", "not_measured", "no_champion", "too_few_examples", "already_served"]
 """`already_served`: a comparison of the champion with itself, which is not made."""
@@ -106,6 +116,7 @@ class Decision(_Record):
         champion_digest, champion_version: of the model now served; "" and None on the first run.
         gates: every verdict, those that block first, then the ones nearest to failing.
         reasons: one sentence each, the blocking ones first.
+        notes: what a reader should know beside the verdicts (examples that stand in no slice).
         config_digest: digest of the resolved configuration.
     """
 
@@ -115,6 +126,7 @@ class Decision(_Record):
     champion_version: int | None = None
     gates: tuple[GateResult, ...]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     config_digest: str = ""
 
 

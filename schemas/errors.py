@@ -100,7 +100,7 @@ class SatisficeError(Exception):
         if self.got:
             parts.append(f"got {self.got}")
         text = "; ".join(parts)
-        super().__init__(f"{text}. {remedy}" if remedy else text)
+        super().__init__(f"{text.removesuffix('.')}. {remedy}" if remedy else text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by its fields, so that an error crosses from a worker process whole."""

@@ -15,7 +15,7 @@ class CuratedSchemaSpec(component_spec.ComponentSpec):
     """Outputs and parameters of `CuratedSchema`."""
 
     PARAMETERS = {"schema_text": component_spec.ExecutionParameter(type=str)}
-    INPUTS = {}
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {"schema": component_spec.ChannelParameter(type=standard_artifacts.Schema)}
 
 

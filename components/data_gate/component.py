@@ -5,6 +5,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.artifact_types import DataDecision
+from components.code import code_fingerprint
 from components.data_gate import executor
 from schemas.config import ValidateConfig
 
@@ -14,7 +15,10 @@ __all__ = ["DataGate"]
 class DataGateSpec(component_spec.ComponentSpec):
     """Inputs, outputs and parameters of `DataGate`."""
 
-    PARAMETERS = {"validate": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "validate": component_spec.ExecutionParameter(type=str),
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS = {
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
@@ -45,6 +49,7 @@ class DataGate(base_component.BaseComponent):
                 statistics=statistics,
                 schema=schema,
                 validate=validate.model_dump_json(by_alias=True),
+                code_fingerprint=code_fingerprint("components.data_gate", "schemas"),
                 decision=types.Channel(type=DataDecision),
             )
         )

@@ -13,10 +13,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.artifact_types import DATA_DECISION_FILE
 from components.data_gate.judge import anomalies_of, decide
 from components.lineage.reader import RECORD_PROPERTY
 from schemas.config import ValidateConfig
+from schemas.decision import DATA_DECISION_FILE
 
 
 class Executor(base_executor.BaseExecutor):

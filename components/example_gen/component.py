@@ -9,15 +9,13 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.code import code_fingerprint
 from components.example_gen import driver, executor
 from components.example_gen.columns import ingest_schema
 from schemas.config import SourceConfig
 from schemas.errors import ConfigError, Fault
 
-__all__ = ["CODE_FINGERPRINT", "ExampleGen", "ExampleGenSpec"]
-
-# Part of the cache key. Raise it with every change of what the same files and parameters give.
-CODE_FINGERPRINT = "1"
+__all__ = ["ExampleGen", "ExampleGenSpec"]
 
 
 class ExampleGenSpec(types.ComponentSpec):
@@ -65,7 +63,7 @@ class ExampleGen(base_component.BaseComponent):
                 source=source.model_dump_json(),
                 splits=json.dumps(dict(splits)),
                 schema=ingest_schema(_read_schema(schema_path)),
-                code_fingerprint=CODE_FINGERPRINT,
+                code_fingerprint=code_fingerprint("components.example_gen", "schemas"),
                 examples=types.Channel(type=standard_artifacts.Examples),
             )
         )

@@ -5,6 +5,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.artifact_types import Decision
+from components.code import code_fingerprint
 from components.gate import executor
 from schemas.config import GatesConfig
 
@@ -17,9 +18,11 @@ class GateSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "gates": component_spec.ExecutionParameter(type=str),
         "config_digest": component_spec.ExecutionParameter(type=str),
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "served": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
@@ -41,6 +44,7 @@ class Gate(base_component.BaseComponent):
     def __init__(
         self,
         model: types.BaseChannel,
+        model_run: types.BaseChannel,
         evaluation: types.BaseChannel,
         served: types.BaseChannel,
         gates: GatesConfig,
@@ -50,6 +54,7 @@ class Gate(base_component.BaseComponent):
 
         Args:
             model: the candidate.
+            model_run: the record of its training, which holds the digest of the bytes that were made.
             evaluation: of candidate and champion.
             served: the champion's push record; empty on the first run.
             gates: the configuration's section.
@@ -58,10 +63,12 @@ class Gate(base_component.BaseComponent):
         super().__init__(
             GateSpec(
                 model=model,
+                model_run=model_run,
                 evaluation=evaluation,
                 served=served,
                 gates=gates.model_dump_json(by_alias=True),
                 config_digest=config_digest,
+                code_fingerprint=code_fingerprint("components.gate", "components.evaluation", "schemas"),
                 decision=types.Channel(type=Decision),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -12,7 +12,7 @@ Verdicts of a single gate:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.config import ChampionGate, GatesConfig, SatisfyGate
@@ -53,7 +53,7 @@ def decide(
         `block` where any gate blocks; else `already_served` where the candidate's bytes are the champion's; else `push`.
     """
     same = champion is not None and champion.digest == digest
-    judge = _Judge(digest, figures, champion, same)
+    judge = _Judge(digest, _of_payload(figures, digest), champion, same)
     results: list[GateResult] = []
     if gates.optimize:
         results.append(judge.optimizing(gates.optimize))
@@ -69,6 +69,7 @@ def decide(
         champion_version=champion.version if champion else None,
         gates=tuple(results),
         reasons=_reasons(outcome, blocking, results, champion),
+        notes=tuple(judge.notes(gates)),
         config_digest=config_digest,
     )
 
@@ -95,7 +96,21 @@ class _Judge:
         if not slices:
             reason = f"no example has {' and '.join(gate.slice_by)}: there is no slice to judge"
             return [self._result(path, gate.condition, gate.metric, None, "not_measured", reason)]
-        return [self._slice(path, gate, figure) for figure in slices]
+        results = [self._slice(path, gate, figure) for figure in slices]
+        if all(result.verdict == "too_few_examples" for result in results):
+            reason = f"all {len(results)} slices have fewer than {gate.min_examples} examples: nothing was judged"
+            results.append(self._result(path, gate.condition, gate.metric, None, "not_measured", reason))
+        return results
+
+    def notes(self, gates: GatesConfig) -> Iterator[str]:
+        """What the verdicts do not say: examples that lack the feature by which a gate slices stand in no slice."""
+        for keys in dict.fromkeys(gate.slice_by for gate in gates.satisfy if gate.slice_by):
+            gate = next(gate for gate in gates.satisfy if gate.slice_by == keys)
+            whole = _find(self.figures, gate.metric, {}, gate.payload)
+            sliced = sum(figure.n or 0 for figure in _slices(self.figures, gate))
+            if whole is not None and whole.n is not None and 0 < sliced < whole.n:
+                lacking = whole.n - sliced
+                yield f"{lacking:,} of {whole.n:,} examples lack {' or '.join(keys)} and stand in no slice"
 
     def _slice(self, path: str, gate: SatisfyGate, figure: Figure) -> GateResult:
         if figure.n is not None and figure.n < gate.min_examples:
@@ -105,29 +120,40 @@ class _Judge:
 
     def _one(self, path: str, gate: SatisfyGate, figure: Figure | None) -> GateResult:
         if gate.max_drop is not None:
-            return self._against_champion(path, "max_drop", gate.metric, figure, gate.max_drop)
+            return self._against_champion(path, "max_drop", gate.metric, figure, gate.max_drop, gate.on_inconclusive)
         if gate.max_ratio_to_champion is not None:
-            return self._ratio(path, gate.metric, figure, gate.max_ratio_to_champion)
+            return self._ratio(path, gate.metric, figure, gate.max_ratio_to_champion, gate.on_inconclusive)
         limit = gate.min if gate.min is not None else gate.max
         assert limit is not None, "the configuration has exactly one condition"
         sign = 1 if gate.min is not None else -1
         return self._judged(path, gate.condition, gate.metric, figure, limit, sign, gate.on_inconclusive)
 
     def _against_champion(
-        self, path: str, condition: Condition, metric: str, figure: Figure | None, allowed: float
+        self,
+        path: str,
+        condition: Condition,
+        metric: str,
+        figure: Figure | None,
+        allowed: float,
+        on_inconclusive: str = "block",
     ) -> GateResult:
         """Worse than the champion by `allowed` at most, in the metric's unit."""
         sign = -1 if metric in PROFILED or QUALITY[metric].better == "lower" else 1
         served = self._served(figure, metric)
         if isinstance(served, tuple):
             return self._result(path, condition, metric, figure, *served)
-        return self._judged(path, condition, metric, figure, served - sign * allowed, sign, champion=served)
+        limit = served - sign * allowed
+        return self._judged(path, condition, metric, figure, limit, sign, on_inconclusive, champion=served)
 
-    def _ratio(self, path: str, metric: str, figure: Figure | None, ratio: float) -> GateResult:
+    def _ratio(self, path: str, metric: str, figure: Figure | None, ratio: float, on_inconclusive: str) -> GateResult:
         served = self._served(figure, metric)
         if isinstance(served, tuple):
             return self._result(path, "max_ratio_to_champion", metric, figure, *served)
-        return self._judged(path, "max_ratio_to_champion", metric, figure, served * ratio, -1, champion=served)
+        condition: Condition = "max_ratio_to_champion"
+        if served < 0:
+            reason = f"a ratio to the champion's {_shown(served)} says nothing, for it is below 0"
+            return self._result(path, condition, metric, figure, "not_measured", reason, champion=served)
+        return self._judged(path, condition, metric, figure, served * ratio, -1, on_inconclusive, champion=served)
 
     def _served(self, figure: Figure | None, metric: str) -> float | tuple[Verdict, str]:
         """The champion's value of the same metric on the same slice, or why there is nothing to compare with."""
@@ -137,9 +163,14 @@ class _Judge:
             return "no_champion", "nothing is served yet, so there is nothing to compare with"
         if self.same:
             return "already_served", "the candidate's bytes are the champion's"
-        served = _find(self.champion.figures, metric, figure.slice, figure.payload)
+        known = _of_payload(self.champion.figures, self.champion.digest)
+        served = _find(known, metric, figure.slice, figure.payload)
         if served is None or served.value is None:
-            return "not_measured", f"{metric} of the champion (version {self.champion.version}) was not measured"
+            gone = "its files are gone or changed, or it lacks the slice"
+            return (
+                "not_measured",
+                f"{metric} of the champion (version {self.champion.version}) was not measured: {gone}",
+            )
         return served.value
 
     def _judged(
@@ -163,10 +194,11 @@ class _Judge:
         if champion is not None:
             reason += f" (champion {_shown(champion)})"
         if figure.interval and figure.interval[0] < limit < figure.interval[1]:
+            low, high = figure.interval
             verdict = "pass" if on_inconclusive == "pass" else "inconclusive"
-            reason = (
-                f"{_shown(limit)} lies inside the interval {_shown(figure.interval[0])}..{_shown(figure.interval[1])}"
-            )
+            reason = f"{_shown(limit)} lies inside the interval {_shown(low)}..{_shown(high)}"
+            if verdict == "pass":
+                reason = f"inconclusive, which the gate lets pass: {reason}"
         return self._result(
             path, condition, metric, figure, verdict, reason, limit=limit, margin=margin, champion=champion
         )
@@ -201,6 +233,11 @@ class _Judge:
             verdict=verdict,
             reason=reason,
         )
+
+
+def _of_payload(figures: Sequence[Figure], digest: str) -> list[Figure]:
+    """The figures that were measured on these very bytes; no others count."""
+    return [figure for figure in figures if figure.digest == digest]
 
 
 def _find(figures: Sequence[Figure], metric: str, where: dict[str, str], payload: str) -> Figure | None:
@@ -256,6 +293,8 @@ def _reasons(
     if outcome == "already_served":
         assert champion is not None
         return (f"the candidate's bytes are those of version {champion.version}, which is served",)
+    count = len({result.gate for result in results})
+    admitted = "the gate admits it" if count == 1 else f"all {count} gates admit it"
     if champion is None:
-        return (f"all {len(results)} gates admit it; nothing is served yet",)
-    return (f"all {len(results)} gates admit it, beside version {champion.version}",)
+        return (f"{admitted}; nothing is served yet to compare it with",)
+    return (f"{admitted}, compared with version {champion.version}, which is served",)

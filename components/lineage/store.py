@@ -41,7 +41,8 @@ def open_store(metadata: MetadataConfig, *, read_only: bool = False) -> Any:
     except Exception as error:
         raise MetadataError(
             str(path),
-            f"cannot be opened as a metadata store: {' '.join(str(error).split())}",
+            "cannot be opened as a metadata store",
             expected="a SQLite file written by ML Metadata",
-            remedy="Move the file away, or correct metadata.sqlite.path.",
+            got=" ".join(str(error).split()),
+            remedy="Correct metadata.sqlite.path, put a backup in its place, or begin anew with another store and --root.",
         ) from error

@@ -9,10 +9,9 @@ from tfx.orchestration.portable import data_types as portable_data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils
 
-from components.artifact_types import DECISION_FILE
 from components.pusher import publish
 from schemas.config import PushConfig
-from schemas.decision import Decision
+from schemas.decision import DECISION_FILE, Decision
 from serving.store import VersionStore
 
 __all__ = ["Driver"]

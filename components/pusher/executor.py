@@ -8,11 +8,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.artifact_types import DECISION_FILE, PUSH_RESULT_FILE
 from components.lineage.reader import RECORD_PROPERTY
 from components.pusher.publish import PushRecord, push
 from schemas.config import PushConfig
-from schemas.decision import Decision
+from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision
 from serving.store import VersionStore
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from schemas.decision import Decision, PushResult
-from serving.store import Published, VersionStore
+from serving.store import Published, Version, VersionStore
 
 __all__ = ["PushRecord", "push", "served_state"]
 
@@ -69,6 +69,7 @@ def push(decision: Decision, payload: Path, store: VersionStore, provenance: Map
     """
     if decision.outcome in ("block", "pending"):
         return _not_pushed(decision)
+    before = store.newest()
     published = store.publish(payload, decision.digest, provenance)
     new = published.outcome == "pushed"
     result = PushResult(
@@ -77,7 +78,7 @@ def push(decision: Decision, payload: Path, store: VersionStore, provenance: Map
         digest=decision.digest,
         version=published.version,
         destination=str(published.path),
-        reason=_reason(decision, published),
+        reason=_reason(decision, published) + _stranger(decision, before if published.outcome == "pushed" else None),
     )
     return PushRecord(result, new or decision.outcome == "push", published.published_at)
 
@@ -123,6 +124,17 @@ def _reason(decision: Decision, published: Published) -> str:
         case _:
             reason = f"{published.reason}, digest {decision.digest[:_SHORT]}, so there is nothing to push"
     return _sentence(reason)
+
+
+def _stranger(decision: Decision, before: Version | None) -> str:
+    """Says that the version which was replaced is not the champion with which the candidate was compared."""
+    if before is None or before.digest in (decision.champion_digest, decision.digest):
+        return ""
+    compared = f"version {decision.champion_version}" if decision.champion_version else "nothing"
+    return (
+        f" It replaces version {before.number}, which this pipeline's lineage does not know as pushed;"
+        f" the candidate was compared with {compared}."
+    )
 
 
 def _sentence(text: str) -> str:

@@ -8,7 +8,8 @@
 
 The first two return `outputs`, the model's output `[batch, k]`. Only the raw features that the model's features are
 made of are asked for: what feeds the label alone is not. A name that TensorFlow does not take as it is has `_` in place
-of what it does not take (`mean radius` is asked for as `mean_radius`).
+of what it does not take (`mean radius` is asked for as `mean_radius`), and begins with `f` where it would begin with no
+letter (`2nd` is asked for as `f2nd`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from schemas.errors import DataError
 
 __all__ = ["MISSING_INT", "raw_spec_of", "request_names", "save", "serving_features"]
 
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.]")
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 MISSING_INT = tf.int64.min
 """Says "missing" for an integer feature in a raw request."""
@@ -66,8 +67,8 @@ def request_names(features: Iterable[str]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for feature in features:
-        name = _NOT_A_NAME.sub("_", feature)
-        name = name if name[:1].isalnum() else f"f{name}"
+        name = _NOT_A_NAME.sub(_in_ascii, feature)
+        name = name if name[:1].isalpha() else f"f{name}"  # TensorFlow would rename it silently
         clash = next((other for other, taken in names.items() if taken == name), None)
         if clash is not None:
             raise DataError(
@@ -77,6 +78,12 @@ def request_names(features: Iterable[str]) -> dict[str, str]:
             )
         names[feature] = name
     return names
+
+
+def _in_ascii(match: re.Match[str]) -> str:
+    """`_` for a sign that TensorFlow does not take; a letter of another alphabet by its number, so that none are alike."""
+    letter = match.group()
+    return "_" if letter.isascii() else f"u{ord(letter):x}"
 
 
 def save(
@@ -141,7 +148,9 @@ def _raw_signature(module: _Servable, spec: Mapping[str, Any], names: Mapping[st
 
     @tf.function(input_signature=[specs])
     def serving_default(raw: Mapping[str, Any]) -> dict[str, Any]:
-        return module.predict({feature: _as_parsed(raw[names[feature]], form) for feature, form in spec.items()})
+        return module.predict(
+            {feature: _as_parsed(raw[names[feature]], form, names[feature]) for feature, form in spec.items()}
+        )
 
     return serving_default
 
@@ -170,9 +179,12 @@ def _inner_shape(feature: Any) -> list[int | None]:
     return []
 
 
-def _as_parsed(tensor: Any, feature: Any) -> Any:
-    """A request's tensor in the form that parsing a tf.Example would give."""
+def _as_parsed(tensor: Any, feature: Any, name: str) -> Any:
+    """A request's tensor in the form that parsing a tf.Example would give; refuses a required value that is missing."""
     if isinstance(feature, tf.io.FixedLenFeature):
+        complete = tf.reduce_all(_is_present(tensor))
+        with tf.control_dependencies([tf.debugging.Assert(complete, [f"{name} is required, and a row lacks it"])]):
+            tensor = tf.identity(tensor)
         return tf.expand_dims(tensor, -1) if list(feature.shape) == [1] else tensor
     present = _is_present(tensor)
     rows = tf.where(present)

@@ -25,7 +25,6 @@ _NUMBER = re.compile(r"_\d+$")
 _HIGH = ("accuracy", "acc", "auc")
 _LOW = ("loss", "error", "mae", "mape", "mse", "msle", "rmse")
 """How Keras and its users name metrics, beside those that a gate may have."""
-
 _STEPS_PER_EXECUTION = 10
 """Small models are bound by the cost of a call from Python; ten steps a call took 80 % off it (batch 256)."""
 
@@ -115,17 +114,20 @@ def fit(
 
 
 def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparameters: Mapping[str, Any]) -> Any:
-    where = f"{getattr(build_model, '__module__', '?')}.build_model"
+    where = f"module {getattr(build_model, '__module__', '?')}"
     try:
         model = build_model(keras, layout.features, hyperparameters)
     except Exception as error:
-        raise UserModuleError(where, [Fault("", f"raised {type(error).__name__}: {error}")]) from error
+        raise UserModuleError(where, [Fault("build_model", f"raised {type(error).__name__}: {error}")]) from error
     if not isinstance(model, keras.Model):
         raise UserModuleError(
-            where, [Fault("", "returned something else", f"a model of {keras.__name__}", type(model).__name__)]
+            where,
+            [Fault("build_model", "returned something else", f"a model of {keras.__name__}", type(model).__name__)],
         )
     if not getattr(model, "optimizer", None):
-        raise UserModuleError(where, [Fault("", "returned a model that is not compiled", "model.compile(...) called")])
+        raise UserModuleError(
+            where, [Fault("build_model", "returned a model that is not compiled", "model.compile(...) called")]
+        )
     return model
 
 
@@ -133,29 +135,32 @@ def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> list[Any]:
     """What stops the training, behind what makes sure after the first epoch that it can be watched."""
 
     def check(_: int, logs: Mapping[str, Any]) -> None:
-        _check_watched(early.metric, logs)
+        _check_watched(early, logs)
 
     return [
         keras.callbacks.LambdaCallback(on_epoch_end=check),
         keras.callbacks.EarlyStopping(
-            monitor=early.metric, mode=_mode(early.metric) or "min", patience=early.patience, restore_best_weights=True
+            monitor=early.metric, mode=_mode(early) or "min", patience=early.patience, restore_best_weights=True
         ),
     ]
 
 
-def _mode(metric: str) -> str | None:
+def _mode(early: EarlyStoppingConfig) -> str | None:
     """`max` where a metric should be high, `min` where it should be low, by its name; None where that does not tell.
 
     Keras numbers equal names.
     """
-    name = _NUMBER.sub("", metric.removeprefix("val_"))
+    if early.mode != "auto":
+        return early.mode
+    name = _NUMBER.sub("", early.metric.removeprefix("val_"))
     better = QUALITY[name].better if name in QUALITY else ""
     if better == "higher" or name.endswith(_HIGH):
         return "max"
     return "min" if better == "lower" or name.endswith(_LOW) else None
 
 
-def _check_watched(metric: str, logs: Mapping[str, Any]) -> None:
+def _check_watched(early: EarlyStoppingConfig, logs: Mapping[str, Any]) -> None:
+    metric = early.metric
     if metric not in logs:
         logged = sorted(name for name in logs if name.startswith("val_"))
         guess = close_match(metric, logged)
@@ -166,10 +171,10 @@ def _check_watched(metric: str, logs: Mapping[str, Any]) -> None:
             got=metric,
             remedy=f"Did you mean {guess!r}?" if guess else "Add the metric where build_model compiles the model.",
         )
-    if _mode(metric) is None:
+    if _mode(early) is None:
         raise SatisficeError(
             "training.early_stopping.metric",
             "is not known to be better when it is higher, or when it is lower",
             got=metric,
-            remedy="Watch val_loss or a metric that a gate could have, or let its name end in accuracy, loss or error.",
+            remedy="Say it: training.early_stopping.mode: max, or min.",
         )

@@ -10,14 +10,16 @@ from typing import Any
 import tensorflow_transform as tft
 from tfx.utils import io_utils
 
+from components.code import code_fingerprint
 from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import fit, keras_for, seeded
 from components.trainer.inputs import dataset, layout_of, survey
 from schemas.config import ModelConfig, TrainingConfig
+from schemas.decision import TRAINING_FILE
+from serving import payload
 
-__all__ = ["TRAINING_FILE", "custom_config", "run_fn"]
+__all__ = ["custom_config", "run_fn"]
 
-TRAINING_FILE = "training.json"
 _SURVEY_BATCH = 8192
 
 
@@ -33,6 +35,7 @@ def custom_config(model: ModelConfig, training: TrainingConfig, fingerprint: str
         "model": model.model_dump_json(by_alias=True),
         "training": training.model_dump_json(by_alias=True),
         "build_model_fingerprint": fingerprint,
+        "code_fingerprint": code_fingerprint("components.trainer", "serving", "schemas"),
     }
 
 
@@ -60,7 +63,12 @@ def run_fn(fn_args: Any) -> None:
     schema = io_utils.SchemaReader().read(fn_args.schema_path)
     keras = keras_for(training.backend)
     names = save(keras, fitted.model, transformed, layout, raw_spec_of(schema), fn_args.serving_model_dir)
-    record = {**fitted.as_record(), "serving_features": names, "parameters": int(fitted.model.count_params())}
+    record = {
+        **fitted.as_record(),
+        "serving_features": names,
+        "parameters": int(fitted.model.count_params()),
+        "digest": payload.digest(fn_args.serving_model_dir),
+    }
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

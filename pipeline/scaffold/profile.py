@@ -114,9 +114,24 @@ def profile_of(file: Path, label: str) -> Profile:
     columns = tuple(_column(name, types[name], table[name], name == label) for name in types)
     task, majority, target = _task(file, table, columns, label)
     columns = tuple(target if column.name == label else column for column in columns)
+    _refuse_alike(file, columns)
     if not any(column.role in ("number", "category") for column in columns):
         raise DataError(str(file), "has no column to predict from", expected="numbers, or text with few values")
     return Profile(file.resolve(), file_format, table.num_rows, task, columns, label, majority)
+
+
+def _refuse_alike(file: Path, columns: tuple[Column, ...]) -> None:
+    """Two columns whose names differ only in signs that TensorFlow does not take would be one feature."""
+    seen: dict[str, str] = {}
+    for column in columns:
+        plain = "".join(letter if letter.isalnum() else "_" for letter in column.name)
+        if plain in seen:
+            raise DataError(
+                str(file),
+                f"has two columns with names that TensorFlow cannot tell apart: {seen[plain]!r} and {column.name!r}",
+                remedy="Rename one of them.",
+            )
+        seen[plain] = column.name
 
 
 def _column(name: str, kind: ColumnType, values: Any, is_label: bool) -> Column:

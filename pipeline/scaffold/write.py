@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import pprint
@@ -107,7 +108,7 @@ def _config(profile: Profile, name: str, module: str, directory: Path) -> str:
 name: {name}
 
 data:
-  source: {as_yaml({"format": profile.format, "path": os.path.relpath(profile.file, directory.resolve())}, one_line=True)}
+  source: {as_yaml({"format": profile.format, "path": glob.escape(os.path.relpath(profile.file, directory.resolve()))}, one_line=True)}
   splits: {{train: 7, validate: 1, eval: 2}}      # by a hash of each row's values
   schema: schema.pbtxt
   validate: {{anomalies: block}}

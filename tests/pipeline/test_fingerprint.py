@@ -100,3 +100,12 @@ def test_two_modules_that_import_each_other_end(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import b\n\ndef build_model():\n    return b\n")
     (tmp_path / "b.py").write_text("import a\n")
     assert fingerprint(tmp_path / "a.py", "build_model", [tmp_path])
+
+
+def test_a_star_import_counts_for_every_function(tmp_path: Path) -> None:
+    """Nobody can tell which names it binds."""
+    (tmp_path / "model.py").write_text("from sibling import *\n\ndef build_model():\n    return value\n")
+    (tmp_path / "sibling.py").write_text("value = 1\n")
+    before = fingerprint(tmp_path / "model.py", "build_model", [tmp_path])
+    (tmp_path / "sibling.py").write_text("value = 2\n")
+    assert fingerprint(tmp_path / "model.py", "build_model", [tmp_path]) != before

@@ -59,14 +59,15 @@ def schema_path(tmp_path):
 
 def test_the_parameters_are_plain_and_complete(schema_path):
     """Sections as JSON, the schema's content and not its path; the id is the class's name."""
-    from components.example_gen.component import CODE_FINGERPRINT, ExampleGen
+    from components.code import code_fingerprint
+    from components.example_gen.component import ExampleGen
 
     node = ExampleGen(source("data/*.csv"), WEIGHTS, schema_path)
     assert node.id == "ExampleGen"
     assert SourceConfig.model_validate_json(node.exec_properties["source"]) == source("data/*.csv")
     assert list(json.loads(node.exec_properties["splits"]).items()) == list(WEIGHTS.items())
     assert node.exec_properties["schema"] == 'feature {\n  name: "n"\n  type: INT\n}\n'
-    assert node.exec_properties["code_fingerprint"] == CODE_FINGERPRINT
+    assert node.exec_properties["code_fingerprint"] == code_fingerprint("components.example_gen", "schemas")
     assert list(node.outputs) == ["examples"]
 
 

@@ -158,6 +158,37 @@ def test_what_blocks_comes_first_then_what_is_nearest_to_failing() -> None:
     assert [r.metric for r in decide(gate, NEW, found, None).gates] == ["auc", "precision", "recall"]
 
 
+def test_a_gate_of_which_every_slice_is_too_small_has_judged_nothing() -> None:
+    """One small slice does not block; when all are, the gate is no pass."""
+    gate = gates({"metric": "auc", "slice_by": ("hour",), "min": 0.5, "min_examples": 10})
+    found = [figure("auc", 0.9, slice={"hour": hour}, n=3) for hour in "12"]
+    decision = decide(gate, NEW, found, None)
+    assert decision.outcome == "block"
+    assert verdicts(decision) == ["not_measured", "too_few_examples", "too_few_examples"]
+    assert "all 2 slices have fewer than 10 examples: nothing was judged" in decision.reasons[0]
+
+
+def test_examples_that_stand_in_no_slice_are_noted() -> None:
+    """A gate per company says nothing of the trips without one, and the decision says that."""
+    gate = gates({"metric": "auc", "slice_by": ("company",), "min": 0.5})
+    found = [figure("auc", 0.9, n=100), figure("auc", 0.9, slice={"company": "a"}, n=60)]
+    assert decide(gate, NEW, found, None).notes == ("40 of 100 examples lack company and stand in no slice",)
+    assert decide(gate, NEW, [found[0], found[1].model_copy(update={"n": 100})], None).notes == ()
+
+
+def test_figures_of_other_bytes_do_not_count() -> None:
+    """A figure belongs to the payload that it was measured on."""
+    decision = decide(gates({"metric": "auc", "min": 0.5}), NEW, [figure("auc", 0.9, OLD)], None)
+    assert verdicts(decision) == ["not_measured"]
+
+
+def test_a_ratio_to_a_negative_champion_says_nothing() -> None:
+    """-0.5 times 1.1 is below -0.5: an equal model would fail."""
+    gate = gates({"metric": "mean_absolute_error", "max_ratio_to_champion": 1.1})
+    served = champion(figure("mean_absolute_error", -0.5, OLD))
+    assert verdicts(decide(gate, NEW, [figure("mean_absolute_error", -0.5)], served)) == ["not_measured"]
+
+
 @given(value=finite, limit=finite, better=st.floats(0, 1e6))
 def test_a_better_figure_never_turns_a_pass_into_a_block(value: float, limit: float, better: float) -> None:
     """Each gate is monotone in its figure."""

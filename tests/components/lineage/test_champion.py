@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 from tfx.types import standard_artifacts
 
-from components.lineage.champion import ChampionStrategy, newest_push
+from components.lineage.champion import ChampionStrategy
+from components.lineage.served import newest_push
 from serving.payload import digest
 
 
-def record(id: int, pushed: int | None, model_id: int = 0, payload: str = "") -> standard_artifacts.PushedModel:
+BASE = "/serving/taxi"
+
+
+def record(
+    id: int, pushed: int | None, model_id: int = 0, payload: str = "", base_path: str = BASE
+) -> standard_artifacts.PushedModel:
     """A Pusher's output; `pushed` None leaves the property out, as stock TFX does where nothing was pushed."""
     artifact = standard_artifacts.PushedModel()
     artifact.id = id
@@ -19,6 +25,7 @@ def record(id: int, pushed: int | None, model_id: int = 0, payload: str = "") ->
         artifact.set_int_custom_property("pushed", pushed)
     artifact.set_int_custom_property("model_id", model_id)
     artifact.set_string_custom_property("digest", payload)
+    artifact.set_string_custom_property("base_path", base_path)
     return artifact
 
 
@@ -41,7 +48,7 @@ def digest_of(artifact: standard_artifacts.Model) -> str:
 def resolve(candidate: list, served: list, champion: list) -> dict:
     """What the strategy finds, as ids."""
     given = {"candidate": candidate, "served": served, "champion": champion}
-    found = ChampionStrategy().resolve_artifacts(None, given)
+    found = ChampionStrategy(BASE).resolve_artifacts(None, given)
     assert found is not None
     return {key: [artifact.id for artifact in artifacts] for key, artifacts in found.items()}
 
@@ -57,7 +64,7 @@ def resolve(candidate: list, served: list, champion: list) -> dict:
 )
 def test_the_newest_record_by_which_something_was_pushed(records: list, newest: int | None) -> None:
     """In whatever order they come; a record of a block or of bytes already served makes no champion."""
-    found = newest_push([record(number, pushed) for number, pushed in records])
+    found = newest_push([record(number, pushed).mlmd_artifact for number, pushed in records], BASE)
     assert (found.id if found else None) == newest
 
 
@@ -99,3 +106,25 @@ def test_without_a_candidate_the_champion_is_found_all_the_same(tmp_path: Path) 
     pushed = model(tmp_path, 1, "graph")
     served = record(10, 1, 1, digest_of(pushed))
     assert resolve([], [served], [pushed]) == {"candidate": [], "served": [10], "champion": [1]}
+
+
+def test_what_was_pushed_elsewhere_is_no_champion_here(tmp_path: Path) -> None:
+    """A trial push into a scratch directory must not lower, or raise, what the served model has to be beaten by."""
+    served, tried, candidate = (model(tmp_path, n, f"graph {n}") for n in (1, 2, 3))
+    records = [record(10, 1, 1, digest_of(served)), record(11, 1, 2, digest_of(tried), base_path="/scratch")]
+    found = resolve([candidate], records, [served, tried, candidate])
+    assert (found["served"], found["champion"]) == ([10], [1])
+
+
+@pytest.mark.parametrize("harm", ["gone", "changed"])
+def test_a_champion_without_its_bytes_is_not_compared(tmp_path: Path, harm: str) -> None:
+    """Its files are gone, or hold other bytes than were pushed: the gate then says that it was not measured."""
+    served, candidate = model(tmp_path, 1, "graph"), model(tmp_path, 2, "new")
+    pushed = record(10, 1, 1, digest_of(served))
+    file = Path(served.uri, "Format-Serving", "saved_model.pb")
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_text("other")
+    found = resolve([candidate], [pushed], [served, candidate])
+    assert (found["served"], found["champion"]) == ([10], [])

@@ -14,13 +14,12 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import local_dag_runner
 from tfx.types import artifact, standard_artifacts
 
-from components.artifact_types import DECISION_FILE, PUSH_RESULT_FILE
 from components.artifact_types import Decision as DecisionArtifact
 from components.lineage.reader import RECORD_PROPERTY
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
 from schemas.config import EdgeConfig, PushConfig, ServingPushConfig
-from schemas.decision import Decision, PushResult
+from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, PushResult
 from schemas.errors import DigestMismatchError
 from serving.payload import digest
 from serving.store import VersionStore

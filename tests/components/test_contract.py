@@ -48,6 +48,7 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
     ),
     "Gate": lambda: Gate(
         channel(standard_artifacts.Model),
+        channel(standard_artifacts.ModelRun),
         channel(standard_artifacts.ModelEvaluation),
         channel(standard_artifacts.PushedModel),
         GatesConfig.model_validate({"optimize": {"metric": "auc"}}),

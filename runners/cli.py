@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from schemas.errors import SatisficeError
+from schemas.errors import MetadataError, SatisficeError
 
 __all__ = ["app", "main"]
 
@@ -51,7 +53,7 @@ def run(
 ) -> None:
     """Run a pipeline: exit code 0 pushed or already served, 3 blocked, 2 bad configuration, 1 failed."""
     with _errors(as_json, debug):
-        code = _run(config, overrides or [], root, _runner(runner), as_json)
+        code = _run(config, overrides or [], root, _runner(runner), as_json, debug)
     raise typer.Exit(code)
 
 
@@ -98,11 +100,20 @@ def init(
 
             written = init_pipeline(directory, data, label, name)
         if as_json:
-            _print_json({"directory": str(directory), "task": written.task, "files": [str(f) for f in written.files]})
+            _print_json(
+                {
+                    "directory": str(directory),
+                    "task": written.task,
+                    "files": [str(f) for f in written.files],
+                    "ignored": written.ignored,
+                }
+            )
         else:
             typer.echo(f"Wrote a {written.task} pipeline for {label!r}:")
             for file in written.files:
                 typer.echo(f"  {file}")
+            for column, why in written.ignored.items():
+                typer.echo(f"Column {column!r} is not used: {why}.")
             typer.echo(f"Next: satisfice run {directory / _DEFAULT}")
 
 
@@ -160,9 +171,11 @@ def show(
         if decision:
             console.print(gate_table(decision, every_slice=every_slice))
             for reason in decision.reasons:
-                console.print(f"{decision.outcome}: {reason}", markup=False, soft_wrap=True)
+                console.print(f"gate: {decision.outcome}: {reason}", markup=False, soft_wrap=True)
+            for note in decision.notes:
+                console.print(f"note: {note}", markup=False, soft_wrap=True)
         if push:
-            console.print(f"push: {push.outcome}: {push.reason}", markup=False, soft_wrap=True)
+            console.print(f"pusher: {push.outcome}: {push.reason}", markup=False, soft_wrap=True)
         if found.error:
             console.print(found.error, markup=False, soft_wrap=True)
 
@@ -189,8 +202,15 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _run(
-    config: Path, overrides: list[str], root: Path | None, runner: Literal["local", "tfx-local"], as_json: bool
+    config: Path,
+    overrides: list[str],
+    root: Path | None,
+    runner: Literal["local", "tfx-local"],
+    as_json: bool,
+    debug: bool,
 ) -> int:
+    from rich.markup import escape
+
     from runners.local.quiet import noise_to
     from runners.run import default_root, new_run_id
     from runners.run import run as run_pipeline
@@ -204,17 +224,20 @@ def _run(
     with noise_to(log if _can_make(log.parent) else None) as screen:
         console = console_on(screen)
         if not as_json:
-            console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  log {os.path.relpath(log)}", soft_wrap=True)
+            place = escape(os.path.relpath(log))
+            console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  log {place}", soft_wrap=True)
         result = run_pipeline(loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), runner)
         if as_json:
             screen.write(json.dumps(_run_json(result), indent=2) + "\n")
-            return result.exit_code
-        if result.data_decision and result.data_decision.anomalies:
-            console.print(data_table(result.data_decision))
-        if result.decision:
-            console.print(gate_table(result.decision))
-        for line in outcome_lines(result, os.path.relpath(loaded.file)):
-            console.print(line, soft_wrap=True)
+        else:
+            if result.data_decision and result.data_decision.anomalies:
+                console.print(data_table(result.data_decision))
+            if result.decision:
+                console.print(gate_table(result.decision))
+            for line in outcome_lines(result, os.path.relpath(loaded.file)):
+                console.print(line, soft_wrap=True)
+    if debug and result.error:
+        traceback.print_exception(result.error)
     return result.exit_code
 
 
@@ -261,6 +284,8 @@ def _lineage(config: Path, overrides: list[str] | None) -> Any:
     from components.lineage.reader import Lineage
     from schemas.load import load_config
 
+    # ML Metadata warns of what it raises as well; the error says it once.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     loaded = load_config(config, overrides or [])
     return Lineage(loaded.config.metadata, loaded.config.name)
 
@@ -280,17 +305,32 @@ def _runner(name: str) -> Literal["local", "tfx-local"]:
 
 @contextlib.contextmanager
 def _errors(as_json: bool, debug: bool) -> Iterator[None]:
-    """Turns an error of ours into one message and its exit code; `--debug` lets the traceback through."""
+    """Turns an error of ours into one message and its exit code; `--debug` shows the traceback on standard error."""
     try:
         yield
-    except SatisficeError as error:
-        if debug:
+    except Exception as error:
+        ours = error if isinstance(error, SatisficeError) else _of_the_store(error)
+        if ours is None:
             raise
+        if debug:
+            traceback.print_exception(error)
         if as_json:
-            _print_json(error.as_dict())
+            _print_json(ours.as_dict())
         else:
-            typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+            typer.echo(f"error: {ours}", err=True)
+        raise typer.Exit(ours.exit_code) from None
+
+
+def _of_the_store(error: Exception) -> SatisficeError | None:
+    """ML Metadata's own error, met while an open store was read or written, as one of ours; None for any other."""
+    if not type(error).__module__.startswith("ml_metadata."):
+        return None
+    return MetadataError(
+        "the metadata store",
+        "cannot be read or written",
+        got=" ".join(str(error).split()),
+        remedy="It may be damaged or locked: put a backup in its place, or begin anew with another store and --root.",
+    )
 
 
 def _print_json(value: object) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from components.lineage.reader import NodeRecord, OutputRecord
+from schemas.decision import TRAINING_FILE
 
 __all__ = ["note_of"]
 
@@ -33,7 +34,7 @@ def _trainer(outputs: dict[str, OutputRecord]) -> str:
     if "model_run" not in outputs:
         return ""
     try:
-        record = json.loads((Path(outputs["model_run"].uri) / "training.json").read_text(encoding="utf-8"))
+        record = json.loads((Path(outputs["model_run"].uri) / TRAINING_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
     return f"{record['epochs']} epochs, {record['examples_per_s']:,.0f} examples/s, {record['parameters']:,} parameters"

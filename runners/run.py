@@ -6,13 +6,14 @@ import datetime
 import os
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from schemas.decision import DataDecision, Decision, PushResult
-from schemas.errors import NodeFailedError
+from schemas.errors import ConfigError, Fault, NodeFailedError
 from schemas.load import LoadedConfig
 
 __all__ = ["EXIT_CODES", "Outcome", "RunResult", "Watcher", "default_root", "new_run_id", "run"]
@@ -89,7 +90,7 @@ def run(
         runner: `local`, or `tfx-local` for TFX's own LocalDagRunner.
 
     Raises:
-        ConfigError: the configuration does not fit the world; nothing has run.
+        ConfigError: the configuration does not fit the world, or the root another store's; nothing has run.
         RootLockedError: another run holds the root.
         MetadataError: the store cannot be opened.
     """
@@ -105,6 +106,7 @@ def run(
     module = check(loaded, root)
     with exclusive(root):
         store = open_store(config.metadata)
+        _refuse_foreign_root(store, root, loaded)
         from pipeline.pipeline import create_pipeline
 
         pipeline = create_pipeline(config, module, str(root), connection_config(config.metadata))
@@ -126,6 +128,22 @@ def run(
     return result
 
 
+def _refuse_foreign_root(store: Any, root: Path, loaded: LoadedConfig) -> None:
+    """Keeps a new store, which numbers its artifacts from 1, from writing over those of an earlier one."""
+    from ml_metadata.metadata_store import ListOptions
+
+    if store.get_executions(ListOptions(limit=1)):
+        return
+    if any(entry.is_dir() and entry.name != "logs" and not entry.name.startswith(".") for entry in root.iterdir()):
+        fault = Fault(
+            "(pipeline root)",
+            "holds artifacts of which the metadata store knows nothing",
+            "the store in which they were recorded, or another root (--root DIR)",
+            str(root),
+        )
+        raise ConfigError(str(loaded.file), [fault])
+
+
 def _run_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -> list[Any]:
     from runners.local.engine import run_nodes
 
@@ -142,11 +160,13 @@ def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -
 
     compiled = _compile(pipeline, run_id)
     names = [entry.pipeline_node.node_info.id for entry in compiled.nodes]
-    failure = ""
+    raised: Exception | None = None
     try:
         LocalDagRunner().run_with_ir(compiled)
     except Exception as error:  # noqa: BLE001 - whatever user code raises in a node is the node's failure
-        failure = cause_of(error)
+        raised = error
+        traceback.print_exception(raised)  # as the local engine does
+    failure = cause_of(raised) if raised else ""
     results = []
     for name in names:
         record = lineage.node(run_id, name)
@@ -156,7 +176,8 @@ def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -
         else:
             ok = record.state in ("ran", "cached")
             reason = "" if ok else failure or "its inputs could not be resolved"
-            result = NodeResult(name, record.state if ok else "failed", record.seconds, reason, record)
+            cause = None if ok else raised
+            result = NodeResult(name, record.state if ok else "failed", record.seconds, reason, record, cause)
         watcher.node_ended(result)
         results.append(result)
     return results
@@ -200,8 +221,10 @@ def _result(run_id: str, nodes: list[Any], lineage: Any, loaded: LoadedConfig, l
 
 def _failure(node: Any, loaded: LoadedConfig, log: Path) -> NodeFailedError:
     file = os.path.relpath(loaded.file)
-    return NodeFailedError(
+    failure = NodeFailedError(
         f"node {node.node}",
-        f"failed: {node.reason}",
+        node.reason,
         remedy=f"The log is {log}. What had finished is kept: `satisfice run {file}` goes on from there.",
     )
+    failure.__cause__ = node.error
+    return failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
@@ -46,7 +47,7 @@ class ProgressView:
         if self._status is not None:
             self._status.stop()
             self._status = None
-        note = result.reason.split("\n")[0] if result.reason else note_of(result.record)
+        note = " ".join(result.reason.split()) or note_of(result.record)
         mark = _MARKS.get(result.state, " ")
         self._console.print(
             f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s  {escape(note)}", soft_wrap=True
@@ -80,11 +81,11 @@ def gate_table(decision: Decision, *, every_slice: bool = False) -> Table:
     for result in shown:
         style = _VERDICT_STYLES.get(result.verdict, "yellow")
         where = ", ".join(f"{key}={value}" for key, value in result.slice.items())
-        others = more.get(result.gate, 0) if result is _first_of(shown, result.gate) else 0
+        others = more.get(result.gate, []) if result is _first_of(shown, result.gate) else []
         table.add_row(
             f"[{style}]{result.verdict}[/]",
             result.metric,
-            escape(where + (f" (+{others} slices that do not block)" if others else "")),
+            escape(where + _others(others)),
             _number(result.value),
             _limit(result),
             _number(result.margin, signed=True),
@@ -99,7 +100,7 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
     """What came out, and what to do next, as marked-up lines; `result` is a `runners.run.RunResult`."""
     decision, push = result.decision, result.push
     if result.outcome == "failed":
-        return [f"[red]Failed.[/] {escape(str(result.error))}"]
+        return [f"[red]Failed:[/] {escape(str(result.error))}"]
     if result.outcome == "data_blocked":
         return [
             "[red]Blocked by the data gate:[/] nothing was trained, nothing was pushed.",
@@ -111,11 +112,14 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
         return [
             "[red]Blocked:[/] nothing was pushed.",
             *(f"  {escape(reason)}" for reason in decision.reasons),
-            f"Next: improve the model, or change the gate in {config_file} if its limit is wrong.",
+            *(escape(f"Note: {note}.") for note in decision.notes),
+            f"Next: improve the model, or change the gate in {escape(config_file)} if its limit is wrong.",
         ]
     if result.outcome == "already_served":
-        return [f"[green]Already served[/] as version {push.version}: nothing was pushed.", f"  {push.destination}"]
-    return [f"[green]Pushed version {push.version}.[/]", f"  {push.destination}", _next_after(push)]
+        served = f"[green]Already served[/] as version {push.version}: nothing was pushed."
+        return [served, f"  {escape(push.destination)}"]
+    lines = [f"[green]Pushed version {push.version}.[/]", f"  {escape(push.destination)}"]
+    return [*lines, *(escape(f"Note: {note}.") for note in decision.notes), escape(_next_after(push))]
 
 
 def _next_after(push: PushResult) -> str:
@@ -170,16 +174,23 @@ def nodes_table(nodes: Sequence[NodeRecord]) -> Table:
     return table
 
 
-def _pick(results: Sequence[GateResult], every_slice: bool) -> tuple[list[GateResult], dict[str, int]]:
+def _others(results: Sequence[GateResult]) -> str:
+    """The slices of a gate that have no line of their own, counted by verdict."""
+    counts = Counter(result.verdict.replace("_", " ") for result in results)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return f" (+ {told})" if told else ""
+
+
+def _pick(results: Sequence[GateResult], every_slice: bool) -> tuple[list[GateResult], dict[str, list[GateResult]]]:
     if every_slice:
         return list(results), {}
     shown: list[GateResult] = []
-    more: dict[str, int] = {}
+    more: dict[str, list[GateResult]] = {}
     for result in results:
         if result.blocks or _first_of(shown, result.gate) is None:
             shown.append(result)
         else:
-            more[result.gate] = more.get(result.gate, 0) + 1
+            more.setdefault(result.gate, []).append(result)
     return shown, more
 
 

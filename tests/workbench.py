@@ -50,6 +50,10 @@ def satisfice(*arguments: str | os.PathLike[str]) -> Answer:
     return Answer(code, *texts)
 
 
+# Never closed: the log handlers of the libraries keep the stream that they met when they were imported.
+_STREAMS = tuple(open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
+
+
 @contextlib.contextmanager
 def _descriptors_to(out: int, err: int) -> Iterator[None]:
     """Sends descriptors 1 and 2 elsewhere, and Python's streams with them, whatever pytest has put in their place."""
@@ -59,12 +63,12 @@ def _descriptors_to(out: int, err: int) -> Iterator[None]:
     streams = sys.stdout, sys.stderr
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in (1, 2))
+    sys.stdout, sys.stderr = _STREAMS
     try:
         yield
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.close()
+        for stream in _STREAMS:
+            stream.flush()
         sys.stdout, sys.stderr = streams
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)

@@ -7,8 +7,9 @@ each node is read from ML Metadata after it was launched.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tfx.orchestration import metadata
@@ -33,6 +34,7 @@ class NodeResult:
         seconds: wall time of the launch, imports and all.
         reason: why it was skipped or failed; else "".
         record: of the lineage; None where it left none.
+        error: what it raised, where it did.
     """
 
     node: str
@@ -40,6 +42,7 @@ class NodeResult:
     seconds: float
     reason: str = ""
     record: NodeRecord | None = None
+    error: Exception | None = field(default=None, repr=False, compare=False)
 
 
 def run_nodes(
@@ -101,10 +104,11 @@ def _launch(pipeline: Any, deployment: Any, node: Any, read_node: Callable[[str]
         ).launch()
     except Exception as raised:  # noqa: BLE001 - whatever user code raises in a node is the node's failure
         error = raised
+        traceback.print_exception(raised)  # TFX keeps it to itself; standard error is the run's log
     seconds = time.monotonic() - started
     record = read_node(name)
     if error is not None:
-        return NodeResult(name, "failed", seconds, cause_of(error), record)
+        return NodeResult(name, "failed", seconds, cause_of(error), record, error)
     if record is None:
         return NodeResult(name, "skipped", seconds, "its condition is not met", None)
     if record.state in ("ran", "cached"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-from components.evaluation.eval_config import CANDIDATE, CHAMPION
 from components.evaluation.figures import figures_of, read_figures
 from schemas.decision import Figure
+from tests.components.evaluation.rewrite import evaluation_of_both
 from tests.components.first_run import FirstRun
 
 
@@ -151,21 +149,7 @@ def test_without_a_champion_there_are_no_figures_of_one(evaluation: Path) -> Non
 
 def test_candidate_and_champion_are_told_apart(evaluation: Path, tmp_path: Path) -> None:
     """Evaluated together, each has its own figures."""
-    folder = tmp_path / "evaluation"
-    shutil.copytree(evaluation, folder)
-    (file,) = folder.glob("metrics-*")
-    records = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for record in records:
-            alone = metrics_for_slice_pb2.MetricsForSlice.FromString(record)
-            both = metrics_for_slice_pb2.MetricsForSlice(slice_key=alone.slice_key)
-            for name, shift in ((CANDIDATE, 0.0), (CHAMPION, -0.25)):
-                for metric in alone.metric_keys_and_values:
-                    added = both.metric_keys_and_values.add()
-                    added.CopyFrom(metric)
-                    added.key.model_name = name
-                    added.value.double_value.value += shift
-            writer.write(both.SerializeToString())
+    folder = evaluation_of_both(evaluation, tmp_path / "evaluation", champion_shift=-0.25)
     candidate = read_figures(str(folder), "new", champion=False)
     champion = read_figures(str(folder), "old", champion=True)
     assert len(candidate) == len(champion) > 3

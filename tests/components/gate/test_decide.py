@@ -97,6 +97,17 @@ def test_a_champion_without_the_figure_blocks() -> None:
     assert "champion (version 3)" in decision.reasons[0]
 
 
+@pytest.mark.parametrize("found", [[], [figure("mean_absolute_error", None)]])
+@pytest.mark.parametrize("condition", [{"max_drop": 0.1}, {"max_ratio_to_champion": 1.2}])
+def test_a_candidate_without_the_figure_blocks_a_comparison(found: list[Figure], condition: dict[str, float]) -> None:
+    """With and without a champion to compare it with."""
+    gate = gates({"metric": "mean_absolute_error", **condition})
+    for served in (None, champion(figure("mean_absolute_error", 0.9, OLD))):
+        decision = decide(gate, NEW, found, served)
+        assert (decision.outcome, verdicts(decision)) == ("block", ["not_measured"])
+        assert "mean_absolute_error was not measured" in decision.reasons[0]
+
+
 def test_the_champion_itself_is_already_served_unless_a_limit_blocks_it() -> None:
     """No comparison with itself; absolute limits still count."""
     itself = Champion(NEW, 3)

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from components.trainer import export
 from components.trainer.export import MISSING_INT, raw_spec_of, request_names, save, serving_features
 from components.trainer.fit import keras_for
 from components.trainer.inputs import Layout, layout_of
@@ -299,6 +300,34 @@ def test_a_subclassed_model_ships_as_it_is(backend: str, tiny: Tiny, tmp_path: P
     by_rows = loaded.signatures["serving_default"](**raw_rows(range(6)))["outputs"].numpy()
     by_examples = loaded.signatures["serving_examples"](examples=tf.constant([example(i) for i in range(6)]))
     np.testing.assert_allclose(by_rows, by_examples["outputs"].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("feature", [name for name in RAW_SPEC if name not in ("target", "answer")])
+def test_a_requests_tensor_is_what_parsing_would_give(feature: str) -> None:
+    """Dense or sparse, with the same shape: the preprocessing cannot tell them apart."""
+    (name,) = request_names([feature]).values()
+    form = RAW_SPEC[feature]
+    rows = range(6)
+    given_row_by_row = export._as_parsed(raw_rows(rows)[name], form, name)
+    parsed = tf.io.parse_example([example(index) for index in rows], {feature: form})[feature]
+    assert type(given_row_by_row) is type(parsed)
+    if isinstance(parsed, tf.SparseTensor):
+        np.testing.assert_array_equal(given_row_by_row.indices, parsed.indices)
+        assert given_row_by_row.dense_shape.numpy().tolist() == parsed.dense_shape.numpy().tolist()
+        given_row_by_row, parsed = given_row_by_row.values, parsed.values
+    assert given_row_by_row.dtype == parsed.dtype
+    np.testing.assert_array_equal(given_row_by_row, parsed)
+
+
+def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
+    """Preprocessing and model, one after the other; extra transformed features are not the model's."""
+    layout = layout_of(tiny.transformed, LABEL)
+    model = tiny_model.build_model(keras_for("tf_keras"), layout.features, {})
+    servable = export._Servable(model, tiny.transformed.transform_features_layer(), layout)
+    raw = tf.io.parse_example([example(index) for index in range(5)], RAW_SPEC)
+    transformed = tiny.transformed.transform_features_layer()(raw)
+    expected = model(layout.columns({**transformed, LABEL: transformed[LABEL]})[0])
+    np.testing.assert_array_equal(servable.predict(raw)["outputs"], expected)
 
 
 # --- names and needs --------------------------------------------------------------------------------------------------

@@ -176,6 +176,14 @@ def test_what_should_be_low_is_stopped_when_it_rises(backend: str, metric: str, 
     assert len(fitted(config, metrics=[scripted(metric, step)]).history["loss"]) == epochs
 
 
+@pytest.mark.parametrize(("mode", "epochs"), [("max", 5), ("min", 2)])
+def test_the_configuration_can_tell_the_direction(mode: str, epochs: int) -> None:
+    """For a metric whose name does not, and against a name that does."""
+    for metric in ("usefulness", "my_loss"):
+        config = training(epochs=5, early_stopping={"metric": f"val_{metric}", "patience": 1, "mode": mode})
+        assert len(fitted(config, metrics=[scripted(metric, 1.0)]).history["loss"]) == epochs
+
+
 @pytest.mark.parametrize("metric", ["calibration", "usefulness"])
 def test_a_metric_without_a_known_direction_is_refused(metric: str) -> None:
     """To keep the worst weights for the best would go unnoticed."""

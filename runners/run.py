@@ -73,7 +73,7 @@ def default_root(loaded: LoadedConfig) -> Path:
 def new_run_id() -> str:
     """A run id that sorts by time (UTC) and is not given twice."""
     now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def run(

@@ -1,0 +1,65 @@
+"""The few words on what a node put out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.lineage.reader import NodeRecord, OutputRecord
+from runners.notes import note_of
+
+
+def record(node: str, uri: Path | str = "/somewhere", **outputs: dict[str, Any]) -> NodeRecord:
+    """A finished node with outputs and their properties."""
+    made = tuple(OutputRecord(key, "Any", 1, str(uri), values) for key, values in outputs.items())
+    return NodeRecord(node, "ran", 0, 0, outputs=made)
+
+
+@pytest.mark.parametrize(
+    ("node", "note"),
+    [
+        (
+            record(
+                "ExampleGen", examples={"rows_in": 15002, "rows_train": 10000, "rows_validate": 2, "rows_eval": 5000}
+            ),
+            "15,002 rows: train 10,000, validate 2, eval 5,000",
+        ),
+        (record("DataGate", decision={"outcome": "block"}), "block"),
+        (record("Gate", decision={"outcome": "already_served"}, blessing={}), "already_served"),
+        (record("Champion"), "none yet"),
+        (record("Champion", served={"version": 3}, champion={}), "version 3"),
+        (record("Pusher", pushed_model={"outcome": "pushed", "version": 4}), "pushed, version 4"),
+        (record("Pusher", pushed_model={"outcome": "already_served", "version": 3}), "already served, version 3"),
+        (record("Pusher", pushed_model={"outcome": "not_pushed"}), "not pushed"),
+        (record("StatisticsGen", statistics={}), ""),
+        (record("ExampleGen"), ""),
+        (record("Trainer"), ""),
+        (record("Gate"), ""),
+        (record("Pusher"), ""),
+        (None, ""),
+    ],
+)
+def test_note(node: NodeRecord | None, note: str) -> None:
+    """What a person wants to know, and nothing where there is nothing to say or the output is not there."""
+    assert note_of(node) == note
+
+
+def test_a_champion_that_is_not_compared() -> None:
+    """Its version is told, and that it is not compared."""
+    note = note_of(record("Champion", served={"version": 3}))
+    assert note.startswith("version 3: ")
+
+
+def test_training(tmp_path) -> None:
+    """Epochs, speed and size, from the training record; nothing where the record is gone or damaged."""
+    training = {"epochs": 4, "examples_per_s": 12345.6, "parameters": 7425}
+    (tmp_path / "training.json").write_text(json.dumps(training))
+    node = record("Trainer", tmp_path, model_run={})
+    assert note_of(node) == "4 epochs, 12,346 examples/s, 7,425 parameters"
+    (tmp_path / "training.json").write_text("{")
+    assert note_of(node) == ""
+    (tmp_path / "training.json").unlink()
+    assert note_of(node) == ""

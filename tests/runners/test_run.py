@@ -1,0 +1,105 @@
+"""What a run is named, which exit code it ends with, and how an outcome comes of what the nodes left."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import pytest
+
+from runners.local.engine import NodeResult
+from runners.run import EXIT_CODES, Outcome, RunResult, _result, default_root, new_run_id
+from schemas.decision import DataDecision, Decision, PushResult
+
+DECISION = Decision(outcome="push", digest="d", gates=(), reasons=())
+PROCEED = DataDecision(outcome="proceed")
+LOADED = SimpleNamespace(file=Path("satisfice.yaml"), folder=Path("/there"), config=SimpleNamespace(name="taxi"))
+LOG = Path("logs/run.log")
+
+
+def pushed(outcome: Any) -> PushResult:
+    return PushResult(pushed=outcome == "pushed", outcome=outcome, digest="d", reason="so")
+
+
+def outcome_of(
+    *nodes: NodeResult,
+    decision: Decision | None = None,
+    data: DataDecision | None = None,
+    push: PushResult | None = None,
+) -> RunResult:
+    """The outcome of a run whose lineage holds these records."""
+    lineage = SimpleNamespace(
+        decision=lambda run_id: decision, data_decision=lambda run_id: data, push_result=lambda run_id: push
+    )
+    return _result("run-1", list(nodes), lineage, LOADED, LOG)
+
+
+def test_run_ids_sort_by_time() -> None:
+    """A later second sorts later, as text."""
+    first = new_run_id()
+    time.sleep(1.01)
+    assert first < new_run_id()
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", first)
+
+
+def test_run_ids_are_not_given_twice() -> None:
+    """Not within one second either."""
+    ids = [new_run_id() for _ in range(10)]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("pushed", 0), ("already_served", 0), ("blocked", 3), ("data_blocked", 3), ("failed", 1)]
+)
+def test_exit_codes(outcome: Outcome, code: int) -> None:
+    """0 where the best model is served, 3 where something blocked, 1 where something failed."""
+    assert RunResult("r", outcome, [], None, None, None, LOG).exit_code == code
+
+
+def test_every_outcome_has_an_exit_code() -> None:
+    """None is forgotten."""
+    assert set(EXIT_CODES) == set(get_args(Outcome))
+
+
+@pytest.mark.parametrize(
+    ("push", "outcome"), [("pushed", "pushed"), ("already_served", "already_served"), ("not_pushed", "blocked")]
+)
+def test_the_pusher_tells_the_outcome(push: str, outcome: str) -> None:
+    """What it did is what came out."""
+    result = outcome_of(NodeResult("Pusher", "ran", 0.1), decision=DECISION, data=PROCEED, push=pushed(push))
+    assert (result.outcome, result.error) == (outcome, None)
+
+
+def test_the_data_gate_blocks() -> None:
+    """Nothing after it ran, and nothing failed."""
+    result = outcome_of(NodeResult("Transform", "skipped", 0.0), data=DataDecision(outcome="block", reasons=("so",)))
+    assert (result.outcome, result.error) == ("data_blocked", None)
+
+
+def test_a_failed_node_is_the_outcome_whatever_else_was_reached() -> None:
+    """The first one is named, with the log and the command that goes on from there; its cause hangs on the error."""
+    cause = ValueError("odd")
+    failed = NodeResult("Trainer", "failed", 1.0, "ValueError: odd", None, cause)
+    result = outcome_of(failed, NodeResult("Other", "failed", 1.0, "later"), data=PROCEED, push=pushed("pushed"))
+    assert result.outcome == "failed"
+    assert str(result.error) == (
+        "node Trainer: ValueError: odd. The log is logs/run.log. "
+        "What had finished is kept: `satisfice run satisfice.yaml` goes on from there."
+    )
+    assert result.error.__cause__ is cause
+
+
+def test_an_end_without_a_decision_is_a_failure() -> None:
+    """A skip is not a success."""
+    result = outcome_of(NodeResult("Pusher", "skipped", 0.0, "its condition is not met"), data=PROCEED)
+    assert result.outcome == "failed"
+    assert "ended without a decision" in str(result.error)
+    assert "logs/run.log" in str(result.error)
+
+
+def test_the_root_stands_beside_the_configuration() -> None:
+    """Under the pipeline's name."""
+    assert default_root(LOADED) == Path("/there/pipelines/taxi")

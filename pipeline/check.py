@@ -5,22 +5,23 @@ Everything that can be known before the first node runs is said here, all at onc
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from components.example_gen.columns import columns_of
+from components.example_gen.read import column_names
 from pipeline.user_module import UserModule, load_user_module
 from schemas.config import PipelineConfig
-from schemas.errors import ConfigError, Fault, UserModuleError, close_match
+from schemas.errors import ConfigError, DataError, Fault, UserModuleError, close_match
 from schemas.load import LoadedConfig
 
-__all__ = ["check", "read_schema"]
+__all__ = ["check", "check_beside", "read_schema"]
 
 
 def check(loaded: LoadedConfig, root: Path) -> UserModule:
@@ -46,6 +47,36 @@ def check(loaded: LoadedConfig, root: Path) -> UserModule:
     if faults or module is None:
         raise ConfigError(str(loaded.file), faults)
     return module
+
+
+def check_beside(raw: Mapping[str, Any], folder: Path) -> list[Fault]:
+    """Faults of the data, the schema and the module that a faulty configuration names, so that all come in one list.
+
+    Args:
+        raw: what the file says, unchecked; a key that is missing or is no text is passed over, for it has its fault.
+        folder: of the file.
+    """
+    faults: list[Fault] = []
+    data, model = _section(raw, "data"), _section(raw, "model")
+    pattern, schema, module = _section(data, "source").get("path"), data.get("schema"), model.get("module")
+    if isinstance(pattern, str):
+        faults += _file_faults(str(folder / Path(pattern).expanduser()))
+    if isinstance(schema, str):
+        try:
+            read_schema(str(folder / Path(schema).expanduser()))
+        except ConfigError as error:
+            faults += error.faults
+    if isinstance(module, str) and module:
+        try:
+            load_user_module(module, folder)
+        except UserModuleError as error:
+            faults += error.faults
+    return faults
+
+
+def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = raw.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def read_schema(path: str) -> Any:
@@ -77,7 +108,18 @@ def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
     except ConfigError as error:
         yield from error.faults
         return
-    names = [feature.name for feature in schema.feature]
+    yield from _name_faults(config, [feature.name for feature in schema.feature])
+    try:
+        columns = columns_of(text_format.MessageToString(schema))
+    except ConfigError as error:
+        for fault in error.faults:
+            yield Fault("data.schema", f"feature {fault.path!r} {fault.problem}", fault.expected, fault.got)
+        return
+    yield from _column_faults(config, columns)
+
+
+def _name_faults(config: PipelineConfig, names: Collection[str]) -> Iterator[Fault]:
+    """What the configuration names as a feature and the schema does not hold."""
     for index, gate in enumerate(config.gates.satisfy):
         for key in gate.slice_by:
             if key not in names:
@@ -88,15 +130,13 @@ def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
                     key,
                     close_match(key, names),
                 )
-    for feature in config.data.validate_.drift:
-        if feature not in names:
-            guess = close_match(feature, names)
-            yield Fault(f"data.validate.drift.{feature}", "is not a feature of the data schema", "", "", guess)
-    yield from _column_faults(config, names)
 
 
 def _source_faults(config: PipelineConfig) -> Iterator[Fault]:
-    pattern = config.data.source.path
+    yield from _file_faults(config.data.source.path)
+
+
+def _file_faults(pattern: str) -> Iterator[Fault]:
     files = _files(pattern)
     if not files:
         folder = Path(pattern).parent
@@ -112,35 +152,24 @@ def _source_faults(config: PipelineConfig) -> Iterator[Fault]:
 
 
 def _column_faults(config: PipelineConfig, names: Iterable[str]) -> Iterator[Fault]:
-    """Columns of the schema that a CSV file lacks. Other formats are checked where they are read."""
-    if config.data.source.format != "csv":
-        return
-    for file in _files(config.data.source.path):
-        header = _header(file)
-        if header is None:
+    """Columns of the schema that a file lacks, as ingestion would find them."""
+    source = config.data.source
+    for file in _files(source.path):
+        if os.path.getsize(file) == 0:
+            continue
+        try:
+            found = column_names(Path(file), source.format)
+        except DataError as error:
+            yield Fault("data.source.path", f"{error.thing} {error.problem}", error.expected, error.got)
             continue
         for name in names:
-            if name not in header:
-                yield Fault(
-                    "data.source.path",
-                    f"{file} lacks the column {name!r} of the data schema",
-                    "",
-                    "",
-                    close_match(name, header),
-                )
-
-
-def _header(file: str) -> list[str] | None:
-    """The first line of a CSV file, or None where it cannot be read as one (which ingestion then reports)."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            return next(csv.reader(lines), None)
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return None
+            if name not in found:
+                problem = f"{file} lacks the column {name!r} of the data schema"
+                yield Fault("data.source.path", problem, "", "", close_match(name, found))
 
 
 def _files(pattern: str) -> list[str]:
-    return [file for file in sorted(glob.glob(pattern)) if os.path.isfile(file)]
+    return [file for file in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(file)]
 
 
 def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:

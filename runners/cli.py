@@ -69,9 +69,19 @@ def validate(
     with _errors(as_json, debug):
         from runners.local.quiet import noise_to
         from runners.run import default_root
-        from schemas.load import load_config
+        from schemas.errors import ConfigError
+        from schemas.load import load_config, read_raw
 
-        loaded = load_config(config, overrides or [])
+        try:
+            loaded = load_config(config, overrides or [])
+        except ConfigError as error:
+            with noise_to(None):
+                from pipeline.check import check_beside
+
+                beside = check_beside(read_raw(config, overrides or []), config.absolute().parent)
+            known = {fault.path for fault in error.faults}
+            found = [fault for fault in beside if fault.path not in known]
+            raise ConfigError(error.source, [*error.faults, *found]) from error
         with noise_to(None):
             from pipeline.check import check
 

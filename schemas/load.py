@@ -19,7 +19,7 @@ from schemas.availability import faults_of_unavailable_keys, values_at
 from schemas.config import PipelineConfig, config_digest
 from schemas.errors import ConfigError, Fault, close_match, shorten, spell
 
-__all__ = ["LoadedConfig", "as_yaml", "json_schema", "load_config", "parse_config"]
+__all__ = ["LoadedConfig", "as_yaml", "json_schema", "load_config", "parse_config", "read_raw"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,17 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     for override in overrides:
         raw = _override(raw, override, faults)
     return LoadedConfig(_check(raw, str(path), faults, file.parent), file)
+
+
+def read_raw(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What a file says with its overrides, unchecked; empty where it cannot be read. For a check of single keys."""
+    try:
+        raw: Any = _read(Path(os.path.abspath(path)), str(path))
+        for override in overrides:
+            raw = _override(raw, override, [])
+    except ConfigError:
+        return {}
+    return raw if isinstance(raw, dict) else {}
 
 
 def parse_config(raw: Mapping[str, Any], source: str = "configuration") -> PipelineConfig:

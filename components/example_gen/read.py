@@ -22,7 +22,7 @@ from components.example_gen.columns import ColumnType
 from components.example_gen.csv_faults import NulByteError, find_fault, find_torn_quote
 from schemas.errors import BadValueError, DataError, MissingColumnError, close_match, shorten
 
-__all__ = ["find_files", "infer_columns", "read_batches"]
+__all__ = ["column_names", "find_files", "infer_columns", "read_batches"]
 
 BLOCK_BYTES = 16 << 20
 BATCH_ROWS = 65_536
@@ -93,7 +93,7 @@ def read_batches(
         BadValueError: a value does not parse as its column's type.
         DataError: the file has no rows, is no UTF-8, has a row of another length, or is damaged.
     """
-    names = _names(file, format)
+    names = column_names(file, format)
     _check_names(file, names, columns)
     others = [name for name in names if name not in columns]
     known = {name: kind for name, kind in (extras or {}).items() if name in others}
@@ -108,8 +108,12 @@ def read_batches(
         raise _no_rows(file)
 
 
-def _names(file: Path, format: str) -> list[str]:
-    """The file's column names, in its order."""
+def column_names(file: Path, format: str) -> list[str]:
+    """The file's column names, in its order.
+
+    Raises:
+        DataError: the file cannot be read, or has no header or no flat columns.
+    """
     if format == "csv":
         return _csv_header(file)
     if format != "parquet":
@@ -336,7 +340,7 @@ def infer_columns(files: Sequence[Path], format: str, known: Iterable[str]) -> d
     skipped = set(known)
     found: dict[str, ColumnType | None] = {}
     for file in files:
-        names = _names(file, format)
+        names = column_names(file, format)
         _check_names(file, names, ())
         extras = [name for name in names if name not in skipped]
         if extras:

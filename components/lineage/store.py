@@ -37,6 +37,8 @@ def open_store(metadata: MetadataConfig, *, read_only: bool = False) -> Any:
             str(path), "there is no metadata store yet", remedy="Run the pipeline once: satisfice run satisfice.yaml"
         )
     try:
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
         return metadata_store.MetadataStore(connection_config(metadata, read_only=read_only))
     except Exception as error:
         raise MetadataError(

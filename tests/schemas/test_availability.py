@@ -32,6 +32,7 @@ USED = {
     "training.epochs",
     "training.seed",
     "training.early_stopping.metric",
+    "training.early_stopping.mode",
     "training.early_stopping.patience",
     "gates.optimize.metric",
     "gates.optimize.at_least_champion_minus",

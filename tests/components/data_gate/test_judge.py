@@ -77,6 +77,11 @@ def test_anomalies_block_where_the_configuration_says_so() -> None:
     assert (warned.outcome, warned.anomalies, warned.reasons) == ("proceed", (mild,), ())
 
 
+def test_under_warn_nothing_blocks() -> None:
+    """Whatever the anomalies say of themselves."""
+    assert decide([anomaly(severity="block")], {}, WARN).outcome == "proceed"
+
+
 def test_what_is_only_a_warning_never_blocks() -> None:
     """Each anomaly has its own severity; one that blocks is enough."""
     assert decide([anomaly(severity="warn")], {}, BLOCK).outcome == "proceed"

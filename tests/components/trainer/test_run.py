@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def test_a_model_and_a_record_come_out(backend: str, tiny: Tiny, tmp_path: Path)
     assert record["parameters"] == 7 * 4 + 4 + 4 + 1
     loaded = tf.saved_model.load(str(tmp_path / "Format-Serving"))
     assert set(loaded.signatures) == {"serving_default", "serving_examples", "transform_features"}
+
+
+@pytest.mark.parametrize("backend", ["tf_keras", "keras3"])
+def test_weights_ship_and_nothing_that_only_training_needs(backend: str, tiny: Tiny, tmp_path: Path) -> None:
+    """Adam keeps two numbers beside each weight, metrics keep counts: neither is in the SavedModel."""
+    record = train(tiny, tmp_path, training(backend=backend))
+    variables = tf.train.list_variables(str(tmp_path / "Format-Serving" / "variables" / "variables"))
+    shapes = [shape for name, shape in variables if "CHECKPOINTABLE" not in name]
+    assert sum(math.prod(shape) for shape in shapes) == record["parameters"]
 
 
 @pytest.mark.parametrize("backend", ["tf_keras", "keras3"])

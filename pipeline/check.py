@@ -155,7 +155,7 @@ def _column_faults(config: PipelineConfig, names: Iterable[str]) -> Iterator[Fau
     """Columns of the schema that a file lacks, as ingestion would find them."""
     source = config.data.source
     for file in _files(source.path):
-        if os.path.getsize(file) == 0:
+        if os.path.getsize(file) == 0 or not os.access(file, os.R_OK):
             continue
         try:
             found = column_names(Path(file), source.format)

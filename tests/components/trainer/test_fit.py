@@ -158,18 +158,22 @@ def scripted(name: str, step: float) -> Any:
     return make
 
 
-@pytest.mark.parametrize("metric", ["auc", "auc_1", "recall", "accuracy", "my_acc"])
+@pytest.mark.parametrize(
+    ("backend", "metric"),
+    [("tf_keras", name) for name in ("auc", "auc_1", "recall", "accuracy", "my_acc")] + [("keras3", "accuracy")],
+)
 @pytest.mark.parametrize(("step", "epochs"), [(1.0, 5), (-1.0, 2)], ids=["rising", "falling"])
-@both
 def test_what_should_be_high_is_stopped_when_it_falls(backend: str, metric: str, step: float, epochs: int) -> None:
     """Also under the names that Keras gives to an accuracy."""
     config = training(backend=backend, epochs=5, early_stopping={"metric": f"val_{metric}", "patience": 1})
     assert len(fitted(config, metrics=[scripted(metric, step)]).history["loss"]) == epochs
 
 
-@pytest.mark.parametrize("metric", ["mean_absolute_error", "miss_rate", "my_loss", "mse"])
+@pytest.mark.parametrize(
+    ("backend", "metric"),
+    [("tf_keras", name) for name in ("mean_absolute_error", "miss_rate", "my_loss", "mse")] + [("keras3", "my_loss")],
+)
 @pytest.mark.parametrize(("step", "epochs"), [(1.0, 2), (-1.0, 5)], ids=["rising", "falling"])
-@both
 def test_what_should_be_low_is_stopped_when_it_rises(backend: str, metric: str, step: float, epochs: int) -> None:
     """A loss, an error, a rate of misses."""
     config = training(backend=backend, epochs=5, early_stopping={"metric": f"val_{metric}", "patience": 1})

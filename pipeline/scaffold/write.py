@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.example_gen.columns import ColumnType
 from pipeline.scaffold.profile import Column, Profile, Task, profile_of
 from schemas.errors import ConfigError, Fault
-from schemas.load import as_yaml, load_config
+from schemas.load import as_yaml, parse_config
 
 __all__ = ["Written", "init_pipeline"]
 
 _TEMPLATE = Path(__file__).with_name("model.py.tmpl")
 _WIDTH = 110
+_LONGEST_NAME = 63
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,18 @@ def init_pipeline(directory: Path, data: Path, label: str, name: str | None = No
         "schema.pbtxt": text_format.MessageToString(_schema(profile)),
         f"{module}.py": _module(profile, name),
     }
+    parse_config(yaml.safe_load(texts["satisfice.yaml"]), str(directory / "satisfice.yaml"))
     _make(directory)
     for file, text in texts.items():
         (directory / file).write_text(text, encoding="utf-8")
-    load_config(directory / "satisfice.yaml")
     ignored = {column.name: column.why for column in profile.columns if column.role == "ignored"}
     return Written(profile.task, tuple(directory / file for file in texts), ignored)
 
 
 def _name_from(directory: Path) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", directory.resolve().name.lower()).strip("_")
-    return name if name[:1].isalpha() else f"pipeline_{name}".rstrip("_")
+    name = name if name[:1].isalpha() else f"pipeline_{name}".rstrip("_")
+    return name[:_LONGEST_NAME]
 
 
 def _make(directory: Path) -> None:

@@ -169,7 +169,7 @@ def nodes_table(nodes: Sequence[NodeRecord]) -> Table:
     for name in ("node", "state", "seconds", "outputs"):
         table.add_column(name, justify="right" if name == "seconds" else "left")
     for node in nodes:
-        outputs = ", ".join(f"{output.key} #{output.id}" for output in node.outputs) or node.reason
+        outputs = node.reason or ", ".join(f"{output.key} #{output.id}" for output in node.outputs)
         table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.started_ms else "", escape(outputs))
     return table
 

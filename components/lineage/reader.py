@@ -6,7 +6,7 @@ Imports ml_metadata and nothing heavier, so that a command that only reads answe
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from google.protobuf import json_format
@@ -86,6 +86,7 @@ class RunRecord:
         config_digest: of the resolved configuration.
         config: the resolved configuration, as JSON.
         error: the message, where it failed.
+        skipped, failed: node id to the reason.
     """
 
     run_id: str
@@ -101,6 +102,7 @@ class RunRecord:
     config: str = field(repr=False, default="")
     error: str = ""
     skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -110,7 +112,7 @@ class RunRecord:
     def summary(self) -> dict[str, Any]:
         """What `satisfice runs --json` prints of it."""
         values = asdict(self)
-        for key in ("config", "skipped"):
+        for key in ("config", "skipped", "failed"):
             values.pop(key)
         return {**values, "seconds": round(self.seconds, 3)}
 
@@ -165,6 +167,7 @@ class Lineage:
         """What each node did, in the order in which they began; nodes that were skipped come last."""
         executions = self.executions(run.run_id)
         records = [self._node(execution) for execution in executions.values()]
+        records = [replace(record, reason=run.failed.get(record.node, "")) for record in records]
         records.sort(key=lambda record: (record.started_ms, record.node))
         done = {record.node for record in records}
         skipped = [NodeRecord(n, "skipped", 0, 0, reason) for n, reason in run.skipped.items() if n not in done]
@@ -271,6 +274,7 @@ def _run(execution: Any) -> RunRecord:
         config=values.get("config", ""),
         error=values.get("error", ""),
         skipped={node["node"]: node["reason"] for node in nodes if node["state"] == "skipped"},
+        failed={node["node"]: node["reason"] for node in nodes if node["state"] == "failed"},
     )
 
 

@@ -19,6 +19,11 @@ def Step(given: InputArtifact[File], out: OutputArtifact[File]):  # noqa: N802 -
 
 
 @component
+def Join(one: InputArtifact[File], other: InputArtifact[File], out: OutputArtifact[File]):  # noqa: N802 - as above
+    """Needs two."""
+
+
+@component
 def Broken(given: InputArtifact[File], out: OutputArtifact[File], ours: Parameter[int] = 0):  # noqa: N802 - the name is the node's
     """Fails, by an error of ours or by a foreign one."""
     if ours:

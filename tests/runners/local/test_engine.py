@@ -20,7 +20,7 @@ from runners.local.engine import NodeResult, cause_of, run_nodes
 from runners.run import _compile
 from schemas.config import MetadataConfig, SqliteConfig
 from schemas.errors import DataError
-from tests.runners.local.nodes import Broken, Source, Step
+from tests.runners.local.nodes import Broken, Join, Source, Step
 
 Graph = Callable[..., dict[str, NodeResult]]
 
@@ -108,6 +108,26 @@ def test_the_next_run_takes_what_finished_from_the_cache(launch: Graph) -> None:
     again = states(launch(*diamond()))
     assert (again["Top"], again["Right"], again["BelowRight"]) == ("cached", "cached", "cached")
     assert again["Left"] == "failed"
+
+
+def test_one_failure_among_what_a_node_needs_is_enough(launch: Graph) -> None:
+    """Wherever it stands among those that ran, or that came from the cache."""
+
+    def graph() -> list[Any]:
+        source = Source().with_id("Top")
+        broken = Broken(given=source.outputs["out"]).with_id("M")
+        first, last = (Step(given=source.outputs["out"]).with_id(name) for name in ("A", "Z"))
+        joins = [
+            Join(one=step.outputs["out"], other=broken.outputs["out"]).with_id(f"Join{step.id}")
+            for step in (first, last)
+        ]
+        return [source, broken, first, last, *joins]
+
+    for state in ("ran", "cached"):
+        results = launch(*graph())
+        assert (results["A"].state, results["Z"].state) == (state, state)
+        for join in ("JoinA", "JoinZ"):
+            assert (results[join].state, results[join].reason) == ("skipped", "needs M, which failed")
 
 
 def test_each_node_is_told_of_as_it_starts_and_ends(launch: Graph) -> None:

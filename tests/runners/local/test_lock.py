@@ -49,6 +49,8 @@ def holder() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 def test_a_second_process_is_refused(tmp_path, holder) -> None:
     """The root and the process that holds it are named, with what to do; afterwards the root is free."""
     root = tmp_path / "pipelines" / "taxi"
+    root.mkdir(parents=True)
+    (root / ".lock").write_text("123456789 of an earlier run\n")
     process = holder(root)
     with pytest.raises(RootLockedError) as refusal, exclusive(root):
         pytest.fail("two hold the root")

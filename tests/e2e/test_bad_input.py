@@ -13,6 +13,11 @@ from typing import Any
 
 import pytest
 
+from runners.local.lock import exclusive
+from runners.run import default_root
+from runners.run import run as run_pipeline
+from runners.view import SilentView
+from schemas.load import load_config
 from tests.workbench import REPOSITORY, Answer, Bench, satisfice
 
 DOWNSTREAM = ["Transform", "Trainer", "Champion", "Evaluator", "Gate", "Pusher"]
@@ -331,6 +336,25 @@ def test_debug_shows_the_traceback_of_a_refusal(taxi, unharmed) -> None:
     assert both.json["faults"][0]["path"] == "data.source.path"
     assert "Traceback" in both.err
     unharmed(0)
+
+
+class Impatient(SilentView):
+    """Presses Ctrl-C as soon as something begins."""
+
+    def node_started(self, node: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_is_interrupted(taxi, unharmed) -> None:
+    """It is recorded as failed, and lets go of the root."""
+    loaded = load_config(taxi.config)
+    root = default_root(loaded)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(loaded, root, "interrupted", root / "logs" / "interrupted.log", Impatient())
+    assert runs(taxi)[0]["error"] == "KeyboardInterrupt: "
+    with exclusive(root):
+        pass
+    unharmed(1)
 
 
 # --- anomalies --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+import typer
+from ml_metadata.errors import InternalError
 
 from components.lineage import writer
 from components.lineage.store import open_store
@@ -109,6 +111,19 @@ def test_an_error_that_is_not_ours_is_not_hidden() -> None:
     """A fault of the program keeps its traceback."""
     with pytest.raises(ZeroDivisionError), _errors(as_json=False, debug=False):
         _ = 1 / 0
+
+
+def test_an_error_of_the_metadata_store(capfd: pytest.CaptureFixture[str]) -> None:
+    """Met in the middle of a command, it is one of ours: bounded, with exit code 1 and what to do."""
+    with pytest.raises(typer.Exit) as end, _errors(as_json=False, debug=False):
+        raise InternalError("database disk image is malformed\nquery: " + "x" * 5000)
+    assert end.value.exit_code == 1
+    err = capfd.readouterr().err
+    assert err.startswith(
+        "error: the metadata store: cannot be read or written; got database disk image is malformed q"
+    )
+    assert "put a backup in its place" in err
+    assert len(err) < 400
 
 
 # --- runs and show ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-__all__ = ["code_fingerprint"]
+__all__ = ["code_fingerprint", "library_versions"]
 
 _LIBRARIES = (
     "apache-beam",
@@ -27,8 +27,6 @@ _LIBRARIES = (
 def code_fingerprint(*packages: str) -> str:
     """SHA-256, in hex, over the sources of packages of ours and the versions of the libraries that they call.
 
-    TFX's own StatisticsGen and Evaluator take no parameter in which it could stand.
-
     >>> code_fingerprint("components.gate") == code_fingerprint("components.gate")
     True
     """
@@ -39,6 +37,11 @@ def code_fingerprint(*packages: str) -> str:
         assert spec.origin, package
         for file in sorted(Path(spec.origin).parent.glob("*.py")):
             digest.update(f"{package}/{file.name}\0".encode() + file.read_bytes())
-    for library in _LIBRARIES:
-        digest.update(f"{library}=={importlib.metadata.version(library)}\n".encode())
+    for library, version in library_versions().items():
+        digest.update(f"{library}=={version}\n".encode())
     return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Name to version of the libraries on which what a node puts out depends."""
+    return {library: importlib.metadata.version(library) for library in _LIBRARIES}

@@ -1,3 +1,3 @@
 """The columnar ExampleGen: CSV and Parquet rows become split, counted tf.Examples, a block of columns at a time."""
 
-__all__ = ["columns", "component", "csv_faults", "driver", "encode", "executor", "read", "split"]
+__all__ = ["columns", "component", "csv_faults", "driver", "encode", "executor", "read", "sidecar", "split"]

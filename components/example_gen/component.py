@@ -38,7 +38,8 @@ class ExampleGenSpec(types.ComponentSpec):
 class ExampleGen(base_component.BaseComponent):
     """Reads the rows of CSV or Parquet files by columns, and splits them by a stable hash of their values.
 
-    Output `examples`: uncompressed TFRecords of tf.Examples, one file per split. Custom properties: `input_fingerprint`,
+    Output `examples`: uncompressed TFRecords of tf.Examples, one file per split; the same rows lie beside them as columns
+    (`sidecar`), for components of our own. Custom properties: `input_fingerprint`,
     `span`, `payload_format`, `rows_in` and `rows_<split>`.
     """
 

@@ -5,10 +5,6 @@ or copied is read from the cache, and one that was changed in place is not.
 """
 
 import copy
-import hashlib
-import json
-from collections.abc import Sequence
-from pathlib import Path
 
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration import data_types_utils, metadata
@@ -16,22 +12,11 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types as portable_data_types
 from tfx.proto.orchestration import driver_output_pb2
 
+from components.example_gen.fingerprint import content_fingerprint
 from components.example_gen.read import find_files
 from schemas.config import SourceConfig
 
-__all__ = ["Driver", "content_fingerprint"]
-
-
-def content_fingerprint(files: Sequence[Path]) -> str:
-    """SHA-256, in hex, over the names of the files and the SHA-256 of their contents, sorted by name.
-
-    Neither the folder nor any time enters: the same files elsewhere have the same fingerprint.
-    """
-    entries = []
-    for file in files:
-        with file.open("rb") as content:
-            entries.append((file.name, hashlib.file_digest(content, "sha256").hexdigest()))
-    return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest()
+__all__ = ["Driver"]
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):

@@ -1,4 +1,4 @@
-"""Split rows as tf.Examples on disk: complete under their final name, or not there at all.
+"""Split rows as tf.Examples on disk, and as columns beside them: complete under their final name, or not there at all.
 
 TensorFlow and tfx_bsl are imported when rows are written, not before.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components.example_gen.sidecar import COLUMNS_FOLDER, SplitColumns
 from components.example_gen.split import split_of
 from schemas.errors import DataError
 
@@ -45,6 +46,8 @@ class Written:
 def write_splits(batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], folder: Path) -> Written:
     """Write each row into `Split-<name>/data_tfrecord-00000-of-00001` below `folder`, uncompressed.
 
+    The same rows lie in `columns` as columns (`sidecar.read_columns`).
+
     Args:
         batches: rows as `read_batches` gives them.
         weights: the splits and their shares, as `split_of` takes them.
@@ -55,12 +58,13 @@ def write_splits(batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], 
             appears then.
     """
     unfinished = folder / _UNFINISHED
-    for stale in (unfinished, *(_split_folder(folder, name) for name in weights)):
+    for stale in (unfinished, folder / COLUMNS_FOLDER, *(_split_folder(folder, name) for name in weights)):
         shutil.rmtree(stale, ignore_errors=True)
     try:
         rows_in = _write(batches, weights, unfinished)
         rows = {name: count_records(_split_folder(unfinished, name) / RECORDS_FILE) for name in weights}
         _check(rows_in, rows, folder)
+        (unfinished / COLUMNS_FOLDER).rename(folder / COLUMNS_FOLDER)
         for name in weights:
             _split_folder(unfinished, name).rename(_split_folder(folder, name))
     finally:
@@ -77,11 +81,13 @@ def _write(batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], folder
     names = list(weights)
     meant: Counter[str] = Counter()
     with ExitStack() as stack:
+        columns = stack.enter_context(SplitColumns(names, folder / COLUMNS_FOLDER))
         writers = [stack.enter_context(_writer(_split_folder(folder, name))) for name in names]
         for batch in _pieces(batches):
             splits = split_of(batch, weights)
             for writer, example in zip(np.array(writers, object)[splits], encode(batch), strict=True):
                 writer.write(example)
+            columns.add(batch, splits)
             counts = np.bincount(splits, minlength=len(names)).tolist()
             meant.update(dict(zip(names, counts, strict=True)))
     return meant

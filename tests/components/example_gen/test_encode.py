@@ -64,7 +64,7 @@ def test_all_taxi_rows_come_out(taxi_written):
     folder, written = taxi_written
     assert written.rows_in == sum(written.rows.values()) == 15_002
     np.testing.assert_allclose(np.array([*written.rows.values()]) / 15_002, [0.7, 0.1, 0.2], atol=0.01)
-    assert sorted(path.name for path in folder.iterdir()) == ["Split-eval", "Split-train", "Split-validate"]
+    assert sorted(path.name for path in folder.iterdir()) == ["Split-eval", "Split-train", "Split-validate", "columns"]
     assert [path.name for path in (folder / "Split-eval").iterdir()] == [RECORDS_FILE]
 
 

@@ -1,0 +1,186 @@
+"""The metrics of each slice, from columns to figures, as TFMA's evaluator would give them."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tensorflow_model_analysis.api import types
+from tensorflow_model_analysis.evaluators.confidence_intervals_util import SampleMetrics
+from tensorflow_model_analysis.evaluators.jackknife import _FULL_SAMPLE_ID as _JACKKNIFE_FULL
+from tensorflow_model_analysis.evaluators.jackknife import _JackknifeSampleCombineFn
+from tensorflow_model_analysis.evaluators.poisson_bootstrap import _FULL_SAMPLE_ID as _BOOTSTRAP_FULL
+from tensorflow_model_analysis.evaluators.poisson_bootstrap import _BootstrapSampleCombineFn
+from tensorflow_model_analysis.metrics import metric_specs, metric_types
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.utils import model_util
+
+from components.evaluator.columnar import Accumulate, accumulator_of
+from components.evaluator.derived import fast
+from components.evaluator.fit import Unsupported
+from components.evaluator.rows import Rows, SliceKey
+
+__all__ = ["SAMPLES", "metrics_per_slice"]
+
+SAMPLES = 20
+"""Parts of the rows, or draws of them, that an interval is made of; TFMA's own number."""
+
+_CHECKED_ROWS = 4096
+
+Metrics = dict[Any, Any]
+Indices = npt.NDArray[np.int64]
+
+
+def metrics_per_slice(rows: Rows, eval_config: Any, schema: Any, seed: int = 0) -> Iterator[tuple[SliceKey, Metrics]]:
+    """The metrics of every slice, the whole first.
+
+    Args:
+        rows: all rows.
+        eval_config: a `tfma.EvalConfig` with its defaults filled in. Its options say whether there are intervals.
+        schema: of the data, or None.
+        seed: of the parts of the rows, or the draws of them, that intervals are made of.
+
+    Raises:
+        Unsupported: some metric cannot be computed here.
+    """
+    plan = _plan(rows, eval_config, schema)
+    smallest = eval_config.options.min_slice_size.value
+    resample = _resampling(eval_config, rows.count, seed)
+    # Without anything that follows from intervals, those of what nobody sees are not made.
+    compute = plan.metrics if plan.from_intervals else lambda indices: _public(plan.metrics(indices))
+    for key, indices in rows.slices.items():
+        if len(indices) >= smallest:
+            metrics = compute(indices) if resample is None else resample(compute, indices)
+            for derive in plan.from_intervals:
+                metrics.update(derive(metrics))
+            yield key, _public(metrics)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be computed, in order.
+
+    Attributes:
+        sums: what is added up over rows: the computation's combiner, and how its accumulator is filled.
+        derived: metrics from metrics.
+        from_intervals: the same, computed after the intervals.
+        baseline: name of the champion among the models, or None.
+    """
+
+    sums: list[tuple[Any, Accumulate]]
+    derived: list[Callable[[Metrics], Metrics]]
+    from_intervals: list[Callable[[Metrics], Metrics]]
+    baseline: str | None
+
+    def metrics(self, rows: Indices) -> Metrics:
+        """All metrics of some rows, the differences to the champion's among them."""
+        metrics: Metrics = {}
+        for combiner, accumulate in self.sums:
+            metrics.update(combiner.extract_output(accumulate(rows)))
+        for derive in self.derived:
+            metrics.update(derive(metrics))
+        if self.baseline:
+            metrics.update(_differences(metrics, self.baseline))
+        return metrics
+
+
+def _plan(rows: Rows, eval_config: Any, schema: Any) -> _Plan:
+    """As TFMA's evaluator: the first of equal computations counts, and each keeps its place."""
+    computations = dict.fromkeys(
+        metric_specs.to_computations(list(eval_config.metrics_specs), eval_config=eval_config, schema=schema)
+    )
+    sums, derived, from_intervals = [], [], []
+    known: Metrics = {}  # what some rows add up to, for what is held against TFMA
+    some = np.arange(min(rows.count, _CHECKED_ROWS))
+    for one in computations:
+        if isinstance(one, metric_types.MetricComputation):
+            accumulate = accumulator_of(one, rows)
+            sums.append((one.combiner, accumulate))
+            known.update(one.combiner.extract_output(accumulate(some)))
+        elif isinstance(one, metric_types.CIDerivedMetricComputation):
+            from_intervals.append(one.result)
+        elif isinstance(one, metric_types.DerivedMetricComputation):
+            derived.append(fast(one.result, known))
+        elif not isinstance(one, metric_types.CrossSliceMetricComputation):  # without specs there is nothing to cross
+            raise Unsupported(f"there is a computation of an unknown kind, {type(one).__name__}")
+    baseline = model_util.get_baseline_model_spec(eval_config)
+    return _Plan(sums, derived, from_intervals, baseline.name if baseline else None)
+
+
+def _differences(metrics: Mapping[Any, Any], baseline: str) -> Metrics:
+    """The candidate's figures less the champion's, for whatever is a number."""
+    result = {}
+    for key, value in metrics.items():
+        other = key.make_baseline_key(baseline)
+        compared = not _is_private(key) and not key.is_diff and key.model_name != baseline and other in metrics
+        if compared and _is_number(value):
+            result[key.make_diff_key()] = value - metrics[other]
+    return result
+
+
+def _is_number(value: Any) -> bool:
+    """Whether TFMA takes it for something that can be subtracted."""
+    if isinstance(value, np.ndarray):
+        return bool(np.issubdtype(value.dtype, np.number))
+    return isinstance(value, numbers.Number | types.StructuredMetricValue)
+
+
+def _public(metrics: Metrics) -> Metrics:
+    return {key: value for key, value in metrics.items() if not _is_private(key)}
+
+
+def _is_private(key: Any) -> bool:
+    return key.name.startswith("_") and not key.name.startswith("__")
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+def _resampling(
+    eval_config: Any, count: int, seed: int
+) -> Callable[[Callable[[Indices], Metrics], Indices], Metrics] | None:
+    """How intervals are made, or None: by TFMA's own combiners of samples, over rows that are chosen here.
+
+    A row is in the same part, and drawn as often, in every slice.
+    """
+    options = eval_config.options
+    if not options.compute_confidence_intervals.value:
+        return None
+    exact = metric_specs.metric_keys_to_skip_for_confidence_intervals(
+        list(eval_config.metrics_specs), eval_config=eval_config
+    )
+    random = np.random.default_rng(seed)
+    if options.confidence_intervals.method == config_pb2.ConfidenceIntervalOptions.JACKKNIFE:
+        part = random.integers(SAMPLES, size=count)
+        combine, full = _JackknifeSampleCombineFn(SAMPLES, exact), _JACKKNIFE_FULL
+        return lambda metrics, rows: _combined(combine, full, metrics, rows, _all_but_one_part(rows, part[rows]))
+    if options.confidence_intervals.method == config_pb2.ConfidenceIntervalOptions.POISSON_BOOTSTRAP:
+        draws = random.poisson(1, size=(SAMPLES, count)).astype(np.uint8)
+        combine, full = _BootstrapSampleCombineFn(SAMPLES, exact), _BOOTSTRAP_FULL
+        return lambda metrics, rows: _combined(
+            combine, full, metrics, rows, (np.repeat(rows, drawn[rows]) for drawn in draws)
+        )
+    return None  # as TFMA: without a method there are none
+
+
+def _all_but_one_part(rows: Indices, part: Indices) -> Iterator[Indices]:
+    """Nothing where no row is left, as Beam gives no result for no rows."""
+    for one in range(SAMPLES):
+        sample = rows[part != one]
+        if len(sample):
+            yield sample
+
+
+def _combined(
+    combine: Any, full: int, metrics: Callable[[Indices], Metrics], rows: Indices, samples: Iterator[Indices]
+) -> Metrics:
+    accumulator = combine.create_accumulator()
+    accumulator = combine.add_input(accumulator, SampleMetrics(metrics(rows), full))
+    for number, sample in enumerate(samples):
+        accumulator = combine.add_input(accumulator, SampleMetrics(metrics(sample), number))
+    result: Metrics = combine.extract_output(accumulator)
+    return result

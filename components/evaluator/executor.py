@@ -1,0 +1,133 @@
+"""The executor: find models and examples, evaluate in this process; leave to TFMA on Beam what does not fit, and say why."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor, base_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from components.evaluator.fit import Unsupported, check_config
+
+__all__ = ["Executor"]
+
+_METHODS = {"jackknife": "JACKKNIFE", "poisson_bootstrap": "POISSON_BOOTSTRAP"}
+
+_log = logging.getLogger(__name__)
+
+Artifacts = dict[str, list[types.Artifact]]
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Executor of `Evaluator`."""
+
+    def __init__(self, context: base_beam_executor.BaseBeamExecutor.Context | None = None) -> None:
+        """Without packing TFX up for Beam's workers, which takes a second and is for those alone who use Beam."""
+        base_executor.BaseExecutor.__init__(self, context)
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Write metrics and configuration into the evaluation's folder."""
+        config = _eval_config(exec_properties)
+        started = time.monotonic()
+        try:
+            rows = _evaluate(config, input_dict, output_dict, exec_properties)
+        except Unsupported as reason:
+            _log.warning("Evaluating with TFMA on Beam, which takes longer: %s", reason)
+            self._evaluate_on_beam(config, input_dict, output_dict, exec_properties)
+        else:
+            _log.info("Evaluated %d rows in %.1f s", rows, time.monotonic() - started)
+
+    def _evaluate_on_beam(
+        self, config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> None:
+        from tfx.components.evaluator import executor as stock
+        from tfx.utils import proto_utils
+
+        properties = {
+            "eval_config": proto_utils.proto_to_json(config),
+            "example_splits": exec_properties["example_splits"],
+        }
+        stock.Executor(self._context).Do(input_dict, output_dict, properties)
+
+
+def _eval_config(exec_properties: dict[str, Any]) -> Any:
+    """The configuration, with the intervals that the node was asked for."""
+    from tensorflow_model_analysis.proto import config_pb2
+
+    config = json_format.Parse(exec_properties["eval_config"], config_pb2.EvalConfig())
+    method = _METHODS.get(exec_properties["intervals"])
+    if method:
+        config.options.compute_confidence_intervals.value = True
+        config.options.confidence_intervals.method = (
+            config_pb2.ConfidenceIntervalOptions.ConfidenceIntervalMethod.Value(method)
+        )
+    return config
+
+
+def _evaluate(config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> int:
+    """Evaluates in this process; the number of rows.
+
+    Raises:
+        Unsupported: nothing has been written, and Beam is needed.
+    """
+    from tensorflow_model_analysis import utils
+
+    from components.evaluator.compute import metrics_per_slice
+    from components.evaluator.rows import read_rows
+    from components.evaluator.write import write_evaluation
+
+    baseline = input_dict.get("baseline_model") or []
+    config = utils.update_eval_config_with_defaults(config, has_baseline=bool(baseline), rubber_stamp=True)
+    utils.verify_eval_config(config)
+    check_config(config)
+    schema = _schema(input_dict)
+    models = _models(config, input_dict["model"], baseline)
+    files = _files(input_dict["examples"], json.loads(exec_properties["example_splits"]))
+    rows = read_rows(files, models, config.slicing_specs, _raw_types(schema))
+    paths = {name: path for name, (path, _) in models.items()}
+    folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
+    write_evaluation(folder, config, paths, metrics_per_slice(rows, config, schema))
+    return rows.count
+
+
+def _models(config: Any, model: list[types.Artifact], baseline: list[types.Artifact]) -> dict[str, tuple[str, Any]]:
+    """Path and specification of each model, by the name that TFMA knows it by: none for one alone."""
+    found = {}
+    for spec in config.model_specs:
+        artifact = artifact_utils.get_single_instance(baseline if spec.is_baseline else model)
+        path = path_utils.serving_model_path(artifact.uri, path_utils.is_old_model_artifact(artifact))
+        found[spec.name if len(config.model_specs) > 1 else ""] = (path, spec)
+    return found
+
+
+def _files(examples: list[types.Artifact], splits: list[str]) -> list[str]:
+    for artifact in examples:
+        if examples_utils.get_payload_format(artifact) != example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE:
+            raise Unsupported("the examples are no tf.Examples")
+    patterns = [
+        io_utils.all_files_pattern(uri) for split in splits for uri in artifact_utils.get_split_uris(examples, split)
+    ]
+    return sorted(str(file) for pattern in patterns for file in Path(pattern).parent.glob(Path(pattern).name))
+
+
+def _schema(input_dict: Artifacts) -> Any:
+    if not input_dict.get("schema"):
+        return None
+    uri = artifact_utils.get_single_uri(input_dict["schema"])
+    return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(uri))
+
+
+def _raw_types(schema: Any) -> dict[str, Any]:
+    """TensorFlow's type of each raw feature that the schema knows."""
+    import tensorflow as tf
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    kinds = {schema_pb2.INT: tf.int64, schema_pb2.FLOAT: tf.float32, schema_pb2.BYTES: tf.string}
+    return {one.name: kinds[one.type] for one in schema.feature if one.type in kinds} if schema is not None else {}

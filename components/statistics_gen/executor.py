@@ -1,0 +1,37 @@
+"""The executor: find the rows of each split, compute, write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+__all__ = ["STATISTICS_FILE", "Executor"]
+
+STATISTICS_FILE = "FeatureStats.pb"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of `StatisticsGen`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Write `FeatureStats.pb` of each split and set what the stock component sets on the artifact."""
+        from components.statistics_gen.compute import split_statistics
+
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        statistics = artifact_utils.get_single_instance(output_dict["statistics"])
+        splits = artifact_utils.decode_split_names(examples.split_names)
+        statistics.split_names = artifact_utils.encode_split_names(splits)
+        statistics.span = examples.span
+        for split in splits:
+            folder = Path(artifact_utils.get_split_uri([statistics], split))
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / STATISTICS_FILE).write_bytes(split_statistics(examples, split).SerializeToString())
+        statistics.set_json_value_custom_property("sample_rate_by_split", json.dumps(dict.fromkeys(splits, 1.0)))

@@ -1,0 +1,18 @@
+"""Transform: tf.Transform's analysis and transformation in this process, a batch of columns at a time, without Beam.
+
+`tensorflow_transform` draws a graph of analyzer nodes and leaves it to Beam to run them. Here the same nodes, combiners
+and SavedModels are run over batches of the examples (`analyze`), and the result is applied to every split (`apply`). What
+is not supported is handed to stock TFX (`stock`), which writes the same artifacts.
+"""
+
+__all__ = [
+    "analyze",
+    "apply",
+    "component",
+    "executor",
+    "operations",
+    "records",
+    "stock",
+    "trace",
+    "vocabulary",
+]

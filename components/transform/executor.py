@@ -1,0 +1,118 @@
+"""Unpacks the artifacts, has the examples analyzed and transformed, and hands to stock TFX what cannot be done here."""
+
+import importlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+__all__ = ["Executor"]
+
+ANALYZED_SPLIT = "train"
+RECORDS_FILE = "transformed_examples-00000-of-00001"
+"""Without ".gz": TFX's readers tell by the name that the records are not compressed."""
+
+_log = logging.getLogger(__name__)
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of `Transform`. TensorFlow is imported when it runs, not when the pipeline is built."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Analyzes and transforms. See `Transform` for what it reads and writes.
+
+        Raises:
+            UserModuleError: `preprocessing_fn` fails or returns something else than a dict of tensors.
+            DataError: the examples are not what the schema says, or `preprocessing_fn` drops rows.
+        """
+        from components.transform.operations import UnsupportedError
+
+        try:
+            rows = _transform(input_dict, output_dict, exec_properties)
+        except UnsupportedError as reason:
+            from components.transform import stock
+
+            _log.warning("Transform runs on Beam, through stock TFX: %s", reason)
+            stock.transform(self._context, input_dict, output_dict, exec_properties)
+            return
+        for artifact, counted in zip(output_dict["transformed_examples"], rows, strict=True):
+            for split, count in counted.items():
+                artifact.set_int_custom_property(f"rows_{split}", count)
+
+
+def _transform(
+    input_dict: Mapping[str, list[types.Artifact]],
+    output_dict: dict[str, list[types.Artifact]],
+    exec_properties: Mapping[str, Any],
+) -> list[dict[str, int]]:
+    """The number of rows of each split, for each of the artifacts of examples."""
+    from components.transform.analyze import analyze, publish
+    from components.transform.apply import Transformer
+    from components.transform.records import Parser
+
+    examples = input_dict["examples"]
+    schema_uri = artifact_utils.get_single_uri(input_dict["schema"])
+    parser = Parser(io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_uri)), _payload_format(examples))
+    graph = Path(artifact_utils.get_single_uri(output_dict["transform_graph"]))
+    splits = artifact_utils.decode_split_names(examples[0].split_names)
+
+    files = [file for artifact in examples for file in _files(artifact, ANALYZED_SPLIT)]
+    function = _function_at(exec_properties["preprocessing_fn"])
+    analysis = analyze(function, parser, files, graph / ".temp_path")
+    publish(analysis, parser, graph)
+    output_dict["transform_graph"][0].set_int_custom_property("rows_analyzed", analysis.rows_read)
+
+    transformer = Transformer(graph, parser, analysis.columns)
+    rows = []
+    for artifact, output in zip(examples, _one_for_each(examples, output_dict), strict=True):
+        output.split_names = artifact_utils.encode_split_names(splits)
+        counted = {}
+        for split in splits:
+            folder = Path(artifact_utils.get_split_uri([output], split))
+            folder.mkdir(parents=True, exist_ok=True)
+            counted[split] = transformer.write(_files(artifact, split), folder / RECORDS_FILE)
+        rows.append(counted)
+    return rows
+
+
+def _function_at(path: str) -> Callable[..., Any]:
+    """The function at a dotted path."""
+    module, _, name = path.rpartition(".")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _payload_format(examples: list[types.Artifact]) -> str:
+    """How the records of all the artifacts are to be read: the name of a `PayloadFormat`, `|` between several."""
+    from tfx.components.util import examples_utils
+    from tfx.proto import example_gen_pb2
+
+    formats = set()
+    for artifact in examples:
+        payload = example_gen_pb2.PayloadFormat.Name(examples_utils.get_payload_format(artifact))
+        container = examples_utils.get_file_format(artifact)
+        formats.add(payload if container == "tfrecords_gzip" else f"{payload} in {container}")
+    return "|".join(sorted(formats))
+
+
+def _files(artifact: types.Artifact, split: str) -> list[str]:
+    folder = Path(artifact_utils.get_split_uri([artifact], split))
+    return sorted(str(file) for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def _one_for_each(examples: list[types.Artifact], output_dict: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
+    """The output artifacts, as many as there are inputs."""
+    if len(examples) > 1 and len(output_dict["transformed_examples"]) == 1:
+        (artifact,) = output_dict["transformed_examples"]
+        output_dict["transformed_examples"] = artifact_utils.replicate_artifacts(artifact, len(examples))
+    return output_dict["transformed_examples"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,16 @@ from schemas.load import LoadedConfig
 __all__ = ["check", "check_beside", "read_schema"]
 
 
-def check(loaded: LoadedConfig, root: Path) -> UserModule:
+def check(loaded: LoadedConfig, root: Path, find: Callable[[str, Path], UserModule] = load_user_module) -> UserModule:
     """Checks all that can be checked before a run.
 
     Args:
         loaded: the configuration.
         root: the pipeline root of the run.
+        find: finds the user's module: `load_user_module` imports and checks it, `locate_user_module` looks at its file.
 
     Returns:
-        The user's module, imported.
+        The user's module.
 
     Raises:
         ConfigError: with every fault that was found.
@@ -41,7 +42,7 @@ def check(loaded: LoadedConfig, root: Path) -> UserModule:
     faults = [*_data_faults(config), *_place_faults(config, root)]
     module = None
     try:
-        module = load_user_module(config.model.module, loaded.folder)
+        module = find(config.model.module, loaded.folder)
     except UserModuleError as error:
         faults += error.faults
     if faults or module is None:

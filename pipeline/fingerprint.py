@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "module_fingerprint"]
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -31,15 +31,26 @@ def fingerprint(file: Path, function: str, own_roots: Iterable[Path]) -> str:
         not seen.
     """
     roots = [root.resolve() for root in own_roots]
-    statements = _reachable(ast.parse(file.read_text(encoding="utf-8")), function)
+    statements = _reachable(ast.parse(file.read_text(encoding="utf-8"), str(file)), function)
     digest = hashlib.sha256()
     for statement in statements:
         digest.update(_text(statement).encode())
     package = _package_of(file, roots)
     for module in sorted(_own_modules(statements, package, roots, {file.resolve()})):
         digest.update(module.name.encode())
-        for statement in ast.parse(module.read_text(encoding="utf-8")).body:
+        for statement in ast.parse(module.read_text(encoding="utf-8"), str(module)).body:
             digest.update(_text(statement).encode())
+    return digest.hexdigest()
+
+
+def module_fingerprint(file: Path, own_roots: Iterable[Path]) -> str:
+    """SHA-256 over a whole module and what it imports below the roots; see `fingerprint`."""
+    roots = [root.resolve() for root in own_roots]
+    body = ast.parse(file.read_text(encoding="utf-8"), str(file)).body
+    files = _own_modules(body, _package_of(file, roots), roots, {file.resolve()})
+    digest = hashlib.sha256()
+    for module in [file, *sorted(files)]:
+        digest.update(module.name.encode() + b"\0" + module.read_bytes())
     return digest.hexdigest()
 
 
@@ -113,7 +124,7 @@ def _own_modules(statements: Iterable[ast.AST], package: str, roots: list[Path],
             continue
         seen.add(file)
         found.add(file)
-        body = ast.parse(file.read_text(encoding="utf-8")).body
+        body = ast.parse(file.read_text(encoding="utf-8"), str(file)).body
         found |= _own_modules(body, _package_of(file, roots), roots, seen)
     return found
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfx.components.evaluator.component import Evaluator
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
-from tfx.components.transform.component import Transform
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration import pipeline as tfx_pipeline
@@ -15,15 +12,17 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from components.code import code_fingerprint
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
 from components.evaluation.eval_config import eval_config
+from components.evaluator.component import Evaluator
 from components.example_gen.component import ExampleGen
 from components.gate.component import Gate
 from components.lineage.champion import ChampionStrategy
 from components.pusher.component import Pusher
+from components.statistics_gen.component import StatisticsGen
 from components.trainer.run import custom_config
+from components.transform.component import Transform
 from pipeline.user_module import UserModule
 from schemas.config import PipelineConfig, config_digest
 
@@ -47,7 +46,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
     """
     data, gates = config.data, config.gates
     examples = ExampleGen(data.source, {str(name): share for name, share in data.splits.items()}, data.schema_path)
-    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    statistics = StatisticsGen(examples.outputs["examples"])
     schema = CuratedSchema(data.schema_path)
     data_gate = DataGate(statistics.outputs["statistics"], schema.outputs["schema"], data.validate_)
     with Cond(data_gate.outputs["decision"].future()[0].property("proceed") == 1):
@@ -55,12 +54,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
             examples=examples.outputs["examples"],
             schema=schema.outputs["schema"],
             preprocessing_fn=module.preprocessing_fn,
-            custom_config={
-                "preprocessing_fn_fingerprint": module.preprocessing_fingerprint,
-                "code_fingerprint": code_fingerprint(),
-            },
-            disable_statistics=True,
-            disable_analyzer_cache=True,
+            fingerprint=module.preprocessing_fingerprint,
         )
         trainer = Trainer(
             run_fn="components.trainer.run.run_fn",
@@ -79,12 +73,11 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
             champion=Channel(type=standard_artifacts.Model),
         ).with_id("Champion")
         evaluator = Evaluator(
-            examples=examples.outputs["examples"],
-            model=trainer.outputs["model"],
+            examples.outputs["examples"],
+            trainer.outputs["model"],
+            eval_config(gates, config.model.label),
             baseline_model=champion.outputs["champion"],
             schema=schema.outputs["schema"],
-            example_splits=["eval"],
-            eval_config=eval_config(gates, config.model.label),
         )
         gate = Gate(
             trainer.outputs["model"],

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.fingerprint import fingerprint
 from schemas.errors import Fault, UserModuleError, close_match
 
-__all__ = ["UserModule", "add_to_path", "load_user_module"]
+__all__ = ["UserModule", "add_to_path", "load_user_module", "locate_user_module"]
 
 _KEY = "model.module"
 _FUNCTIONS = {"preprocessing_fn": ("inputs",), "build_model": ("keras", "features", "hyperparameters")}
@@ -39,7 +39,7 @@ class UserModule:
 
     @property
     def preprocessing_fn(self) -> str:
-        """Dotted path of the function, as TFX's Transform takes it."""
+        """Dotted path of the function, as the Transform node takes it."""
         return f"{self.name}.preprocessing_fn"
 
 
@@ -47,6 +47,28 @@ def add_to_path(folder: Path) -> None:
     """Appends a configuration's folder to `sys.path`: a module in it is found and never shadows an installed one."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+
+def locate_user_module(name: str, folder: Path) -> UserModule:
+    """Finds a module and takes its fingerprints without importing it, which would take TensorFlow's seconds.
+
+    Raises:
+        UserModuleError: no such module, a name that clashes with another module, a file that is no Python, a module without a file.
+    """
+    add_to_path(folder)
+    _refuse_clash(name, folder)
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        spec = None
+    except Exception as error:
+        raise _import_failed(name, error) from error
+    if spec is None or not spec.has_location or not spec.origin:
+        raise UserModuleError(f"module {name}", [_not_found(name, folder)])
+    try:
+        return _described(name, Path(spec.origin).resolve(), folder)
+    except (SyntaxError, ValueError, OSError) as error:  # ValueError: bytes that are no text
+        raise _import_failed(name, error) from error
 
 
 def load_user_module(name: str, folder: Path) -> UserModule:
@@ -66,7 +88,10 @@ def load_user_module(name: str, folder: Path) -> UserModule:
     faults = [fault for function, arguments in _FUNCTIONS.items() for fault in _check(module, function, arguments)]
     if faults:
         raise UserModuleError(f"module {name}", faults)
-    file = Path(inspect.getfile(module)).resolve()
+    return _described(name, Path(inspect.getfile(module)).resolve(), folder)
+
+
+def _described(name: str, file: Path, folder: Path) -> UserModule:
     roots = [folder, *_root_of(name, file)]
     return UserModule(name, file, fingerprint(file, "preprocessing_fn", roots), fingerprint(file, "build_model", roots))
 

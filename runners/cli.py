@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -48,12 +49,23 @@ def run(
     overrides: Overrides = None,
     root: Root = None,
     runner: Annotated[str, typer.Option(help="local, or tfx-local for TFX's own LocalDagRunner.")] = "local",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run, cut off or failed.")] = False,
+    from_node: Annotated[str, typer.Option("--from", metavar="NODE", help="Run NODE and what follows anew.")] = "",
+    explain: Annotated[bool, typer.Option("--explain", help="Say what would run, and why; run nothing.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a pipeline: exit code 0 pushed or already served, 3 blocked, 2 bad configuration, 1 failed."""
     with _errors(as_json, debug):
-        code = _run(config, overrides or [], root, _runner(runner), as_json, debug)
+        from runners.run import Options
+
+        command = _command(config, overrides or [], root, runner)
+        options = Options(_runner(runner), tuple(overrides or ()), resume, from_node, command)
+        _refuse_with_tfx_local(options, explain=explain)
+        if explain:
+            code = _explain(config, root, options, as_json=as_json)
+        else:
+            code = _run(config, root, options, as_json=as_json, debug=debug)
     raise typer.Exit(code)
 
 
@@ -211,32 +223,27 @@ def doctor(as_json: Json = False) -> None:
 # --- what the commands share ------------------------------------------------------------------------------------------
 
 
-def _run(
-    config: Path,
-    overrides: list[str],
-    root: Path | None,
-    runner: Literal["local", "tfx-local"],
-    as_json: bool,
-    debug: bool,
-) -> int:
+def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, debug: bool) -> int:
     from rich.markup import escape
 
     from runners.local.quiet import noise_to
-    from runners.run import default_root, new_run_id
+    from runners.run import begin, default_root
     from runners.run import run as run_pipeline
     from runners.view import ProgressView, SilentView, console_on, data_table, gate_table, outcome_lines
     from schemas.load import load_config
 
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, options.overrides)
     root = (root or default_root(loaded)).absolute()
-    run_id = new_run_id()
-    log = root / "logs" / f"{run_id}.log"
+    beginning = begin(loaded, root, options)
+    run_id, options = beginning.run_id, beginning.options
+    log = root / "logs" / run_id / "run.log"
     with noise_to(log if _can_make(log.parent) else None) as screen:
         console = console_on(screen)
         if not as_json:
-            place = escape(os.path.relpath(log))
-            console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  log {place}", soft_wrap=True)
-        result = run_pipeline(loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), runner)
+            place = escape(os.path.relpath(log.parent))
+            note = f"\n{escape(beginning.note)}" if beginning.note else ""
+            console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  logs {place}{note}", soft_wrap=True)
+        result = run_pipeline(loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), options)
         if as_json:
             screen.write(json.dumps(_run_json(result), indent=2) + "\n")
         else:
@@ -246,9 +253,53 @@ def _run(
                 console.print(gate_table(result.decision))
             for line in outcome_lines(result, os.path.relpath(loaded.file)):
                 console.print(line, soft_wrap=True)
-    if debug and result.error:
-        traceback.print_exception(result.error)
+    if debug:
+        for node in result.nodes:
+            typer.echo(node.traceback, err=True, nl=False)
     return result.exit_code
+
+
+def _explain(config: Path, root: Path | None, options: Any, *, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from runners.local.quiet import noise_to
+    from runners.run import begin, default_root
+    from runners.run import explain as explain_run
+    from runners.view import console_on, plan_table
+    from schemas.load import load_config
+
+    loaded = load_config(config, options.overrides)
+    root = (root or default_root(loaded)).absolute()
+    beginning = begin(loaded, root, options)
+    with noise_to(None) as screen:
+        plans = explain_run(loaded, root, beginning.run_id, beginning.options)
+        if as_json:
+            screen.write(json.dumps([asdict(plan) for plan in plans], indent=2) + "\n")
+        else:
+            console_on(screen).print(plan_table(plans))
+    return 0
+
+
+def _command(config: Path, overrides: list[str], root: Path | None, runner: str) -> str:
+    """What a person would type to run the same again."""
+    program = os.path.relpath(sys.argv[0]) if sys.argv[0].endswith("satisfice") else "satisfice"
+    words = [program, "run", str(config)]
+    words += [word for override in overrides for word in ("--set", override)]
+    words += ["--root", str(root)] if root else []
+    words += ["--runner", runner] if runner != "local" else []
+    return shlex.join(words)
+
+
+def _refuse_with_tfx_local(options: Any, *, explain: bool) -> None:
+    """TFX's own runner has a cache of its own, and knows neither resuming nor explaining."""
+    from schemas.errors import ConfigError, Fault
+
+    given = {"--resume": options.resumed, "--from": bool(options.from_node), "--explain": explain}
+    faults = [
+        Fault(name, "is not available with --runner tfx-local", "--runner local") for name in given if given[name]
+    ]
+    if faults and options.runner == "tfx-local":
+        raise ConfigError("command line", faults)
 
 
 def _can_make(folder: Path) -> bool:
@@ -273,6 +324,7 @@ def _run_json(result: Any) -> dict[str, Any]:
                 "seconds": round(node.seconds, 3),
                 "note": note_of(node.record),
                 "reason": node.reason,
+                "peak_memory_mb": node.peak_memory_mb,
             }
             for node in result.nodes
         ],

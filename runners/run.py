@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import os
 import secrets
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from schemas.decision import DataDecision, Decision, PushResult
-from schemas.errors import ConfigError, Fault, NodeFailedError
+from schemas.errors import ConfigError, Fault, MetadataError, NodeFailedError
 from schemas.load import LoadedConfig
 
-__all__ = ["EXIT_CODES", "Outcome", "RunResult", "Watcher", "default_root", "new_run_id", "run"]
+__all__ = [
+    "EXIT_CODES",
+    "Beginning",
+    "Options",
+    "Outcome",
+    "RunResult",
+    "Watcher",
+    "begin",
+    "default_root",
+    "explain",
+    "new_run_id",
+    "run",
+]
 
 Outcome = Literal["pushed", "already_served", "blocked", "data_blocked", "failed"]
 
 EXIT_CODES: dict[Outcome, int] = {"pushed": 0, "already_served": 0, "blocked": 3, "data_blocked": 3, "failed": 1}
 
 Runner = Literal["local", "tfx-local"]
+
+_ANNOUNCED = ".beginning"
 
 
 class Watcher(Protocol):
@@ -76,65 +90,248 @@ def new_run_id() -> str:
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a run is made.
+
+    Attributes:
+        runner: `local`, or `tfx-local` for TFX's own LocalDagRunner.
+        overrides: as `--set` took them.
+        resumed: goes on with a run that was cut off or failed, and keeps what it had finished.
+        from_node: id of the node from which on everything has to run; "" for none.
+        command: what a person would type to run it again, for messages.
+    """
+
+    runner: Runner = "local"
+    overrides: tuple[str, ...] = ()
+    resumed: bool = False
+    from_node: str = ""
+    command: str = "satisfice run"
+
+
 def run(
-    loaded: LoadedConfig, root: Path, run_id: str, log: Path, watcher: Watcher, runner: Runner = "local"
+    loaded: LoadedConfig, root: Path, run_id: str, log: Path, watcher: Watcher, options: Options | None = None
 ) -> RunResult:
     """Checks, builds and runs a pipeline, and records the run.
 
     Args:
         loaded: the configuration.
         root: pipeline root.
-        run_id: from `new_run_id`.
+        run_id: from `new_run_id`, or of the run to resume.
         log: where the noise goes, for messages; the caller has redirected it.
         watcher: is told of each node.
-        runner: `local`, or `tfx-local` for TFX's own LocalDagRunner.
+        options: how.
 
     Raises:
         ConfigError: the configuration does not fit the world, or the root another store's; nothing has run.
         RootLockedError: another run holds the root.
         MetadataError: the store cannot be opened.
     """
-    # TensorFlow is imported from here on, which takes seconds; whoever imports this module does not pay for it.
     from components.lineage import writer
     from components.lineage.reader import Lineage
-    from components.lineage.store import connection_config, open_store
-    from pipeline.check import check
+    from components.lineage.store import open_store
     from runners.local.lock import exclusive
 
+    options = options or Options()
     config = loaded.config
     started_ms = time.time_ns() // 1_000_000
-    module = check(loaded, root)
-    with exclusive(root):
-        store = open_store(config.metadata)
-        _refuse_foreign_root(store, root, loaded)
-        from pipeline.pipeline import create_pipeline
-
-        pipeline = create_pipeline(config, module, str(root), connection_config(config.metadata))
-        execution = writer.open_run(
-            store, run_id, started_ms, config.name, config.model_dump_json(by_alias=True), loaded.digest, runner
-        )
-        lineage = Lineage(config.metadata, config.name, store)
+    module = _checked(loaded, root, options)
+    with exclusive(root), contextlib.ExitStack() as stack:
+        with _announced(root, run_id):
+            store = open_store(config.metadata)
+            _refuse_foreign_root(store, root, loaded)
+            lineage = Lineage(config.metadata, config.name, store)
+            prepare = _prepared_tfx_local if options.runner == "tfx-local" else _prepared_local
+            run_nodes = stack.enter_context(prepare(_Job(loaded, module, root, run_id, store, lineage, options)))
+            description = config.model_dump_json(by_alias=True)
+            execution = writer.open_run(
+                store, run_id, started_ms, config.name, description, loaded.digest, options.runner
+            )
         try:
-            nodes = _RUNNERS[runner](pipeline, run_id, lineage, watcher)
+            nodes = run_nodes(watcher)
+            result = _result(run_id, nodes, lineage, options, log)
         except BaseException as error:
             writer.close_run(store, execution, "failed", 1, [], f"{type(error).__name__}: {error}")
             raise
-        result = _result(run_id, nodes, lineage, loaded, log)
-        records = [
-            {"node": one.node, "state": one.state, "seconds": round(one.seconds, 3), "reason": one.reason}
-            for one in nodes
-        ]
+        records = [_node_record(one) for one in nodes]
         writer.close_run(store, execution, result.outcome, result.exit_code, records, str(result.error or ""))
     return result
 
 
+def explain(loaded: LoadedConfig, root: Path, run_id: str, options: Options) -> list[Any]:
+    """What a run would do with each node, and why: a list of `runners.local.engine.Plan`. Nothing is recorded.
+
+    Raises:
+        ConfigError: as `run`.
+    """
+    from components.lineage.reader import Lineage
+    from components.lineage.store import open_store
+    from runners.local.lock import exclusive
+
+    module = _checked(loaded, root, options)
+    config = loaded.config
+    with exclusive(root):
+        store = open_store(config.metadata)
+        lineage = Lineage(config.metadata, config.name, store)
+        with _session(_Job(loaded, module, root, run_id, store, lineage, options)) as session:
+            plans: list[Any] = session.explain()
+            return plans
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The run that is about to begin.
+
+    Attributes:
+        run_id: new, or of the run that is resumed.
+        options: for the run.
+        note: why a run that was to be resumed is a new one after all, which reuses what had finished; else "".
+    """
+
+    run_id: str
+    options: Options
+    note: str = ""
+
+
+def begin(loaded: LoadedConfig, root: Path, options: Options) -> Beginning:
+    """A new run; with `--resume` the newest one, if it was cut off or failed with this very configuration.
+
+    What it had finished is kept as it stands if nothing of which it was made has changed. Otherwise the run becomes a
+    new one, which reuses each piece of earlier work that is still the same.
+
+    Raises:
+        MetadataError: there is no such run.
+        ConfigError: the configuration does not fit the world.
+    """
+    if not options.resumed:
+        return Beginning(new_run_id(), options)
+
+    from components.lineage.reader import Lineage
+
+    announced = _announced_run(root)
+    if announced:
+        anew = replace(options, resumed=False)
+        return Beginning(new_run_id(), anew, f"Instead of run {announced}: it was cut off before it did anything.")
+    lineage = Lineage(loaded.config.metadata, loaded.config.name)
+    run_id = _run_to_resume(lineage, loaded)
+    if options.from_node:
+        note = f"{options.from_node} and what follows are run anew"
+    else:
+        from runners.local.session import why_not_resumed
+
+        note = why_not_resumed(lineage, run_id, loaded, _checked(loaded, root, options), root)
+    if note:
+        return Beginning(new_run_id(), replace(options, resumed=False), f"Instead of run {run_id}: {note}.")
+    return Beginning(run_id, options)
+
+
+@contextlib.contextmanager
+def _announced(root: Path, run_id: str) -> Iterator[None]:
+    """Leaves a note that a run is being prepared, of which the store knows nothing yet; it stays only after a kill."""
+    (root / _ANNOUNCED).write_text(run_id, encoding="utf-8")
+    try:
+        yield
+    finally:
+        (root / _ANNOUNCED).unlink(missing_ok=True)
+
+
+def _announced_run(root: Path) -> str:
+    """Id of the run that was killed while it was being prepared, or ""."""
+    try:
+        return (root / _ANNOUNCED).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _run_to_resume(lineage: Any, loaded: LoadedConfig) -> str:
+    runs = lineage.runs()
+    if not runs or runs[0].outcome not in ("unfinished", "failed"):
+        raise MetadataError(
+            f"pipeline {loaded.config.name!r}",
+            "there is no run to resume",
+            expected="a newest run that was cut off or failed",
+            got=runs[0].outcome if runs else "no runs",
+            remedy="Run it without --resume: what is known is reused.",
+        )
+    if runs[0].config_digest != loaded.digest:
+        raise MetadataError(
+            f"run {runs[0].run_id}",
+            "had another configuration",
+            remedy="Give the same file and the same --set, or run without --resume.",
+        )
+    return str(runs[0].run_id)
+
+
+def _checked(loaded: LoadedConfig, root: Path, options: Options) -> Any:
+    """The user's module; imported only where TFX runs in this process."""
+    from pipeline.check import check
+    from pipeline.user_module import load_user_module, locate_user_module
+
+    return check(loaded, root, load_user_module if options.runner == "tfx-local" else locate_user_module)
+
+
+def _node_record(result: Any) -> dict[str, Any]:
+    record = {
+        "node": result.node,
+        "state": result.state,
+        "seconds": round(result.seconds, 3),
+        "reason": result.reason,
+    }
+    return record if result.peak_memory_mb is None else {**record, "peak_memory_mb": result.peak_memory_mb}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a runner needs to prepare a run."""
+
+    loaded: LoadedConfig
+    module: Any
+    root: Path
+    run_id: str
+    store: Any
+    lineage: Any
+    options: Options
+
+
+def _session(job: _Job) -> Any:
+    from runners.local.session import Session
+
+    options = job.options
+    return Session(
+        loaded=job.loaded,
+        module=job.module,
+        root=job.root,
+        run_id=job.run_id,
+        store=job.store,
+        lineage=job.lineage,
+        overrides=list(options.overrides),
+        resumed=options.resumed,
+        from_node=options.from_node,
+    )
+
+
+@contextlib.contextmanager
+def _prepared_local(job: _Job) -> Iterator[Callable[[Watcher], list[Any]]]:
+    with _session(job) as session:
+        yield lambda watcher: session.run(watcher.node_started, watcher.node_ended)
+
+
+@contextlib.contextmanager
+def _prepared_tfx_local(job: _Job) -> Iterator[Callable[[Watcher], list[Any]]]:
+    from components.lineage.store import connection_config
+    from pipeline.pipeline import create_pipeline
+
+    config = job.loaded.config
+    pipeline = create_pipeline(config, job.module, str(job.root), connection_config(config.metadata))
+    yield lambda watcher: _run_tfx_local(pipeline, job.run_id, job.lineage, watcher)
+
+
 def _refuse_foreign_root(store: Any, root: Path, loaded: LoadedConfig) -> None:
     """Keeps a new store, which numbers its artifacts from 1, from writing over those of an earlier one."""
-    from ml_metadata.metadata_store import ListOptions
-
-    if store.get_executions(ListOptions(limit=1)):
+    if store.get_context_by_type_and_name("pipeline", loaded.config.name) is not None:
         return
-    if any(entry.is_dir() and entry.name != "logs" and not entry.name.startswith(".") for entry in root.iterdir()):
+    ours = ("cache", "logs")
+    if any(entry.is_dir() and entry.name not in ours and not entry.name.startswith(".") for entry in root.iterdir()):
         fault = Fault(
             "(pipeline root)",
             "holds artifacts of which the metadata store knows nothing",
@@ -144,19 +341,12 @@ def _refuse_foreign_root(store: Any, root: Path, loaded: LoadedConfig) -> None:
         raise ConfigError(str(loaded.file), [fault])
 
 
-def _run_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -> list[Any]:
-    from runners.local.engine import run_nodes
-
-    return run_nodes(
-        _compile(pipeline, run_id), lambda node: lineage.node(run_id, node), watcher.node_started, watcher.node_ended
-    )
-
-
 def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -> list[Any]:
     """TFX's LocalDagRunner on the same graph. It tells of nothing while it runs, so the nodes are told of at the end."""
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
-    from runners.local.engine import NodeResult, cause_of
+    from runners.local.engine import NodeResult
+    from runners.local.jobs import cause_of
 
     compiled = _compile(pipeline, run_id)
     names = [entry.pipeline_node.node_info.id for entry in compiled.nodes]
@@ -176,17 +366,12 @@ def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -
         else:
             ok = record.state in ("ran", "cached")
             reason = "" if ok else failure or "its inputs could not be resolved"
-            cause = None if ok else raised
-            result = NodeResult(name, record.state if ok else "failed", record.seconds, reason, record, cause)
+            told = "".join(traceback.format_exception(raised)) if raised and not ok else ""
+            state = record.state if ok else "failed"
+            result = NodeResult(name, state, record.seconds, reason, record, traceback=told)
         watcher.node_ended(result)
         results.append(result)
     return results
-
-
-_RUNNERS: dict[Runner, Callable[[Any, str, Any, Watcher], list[Any]]] = {
-    "local": _run_local,
-    "tfx-local": _run_tfx_local,
-}
 
 
 def _compile(pipeline: Any, run_id: str) -> Any:
@@ -198,20 +383,19 @@ def _compile(pipeline: Any, run_id: str) -> Any:
     return compiled
 
 
-def _result(run_id: str, nodes: list[Any], lineage: Any, loaded: LoadedConfig, log: Path) -> RunResult:
+def _result(run_id: str, nodes: list[Any], lineage: Any, options: Options, log: Path) -> RunResult:
     failed = [one for one in nodes if one.state == "failed"]
     decision, push = lineage.decision(run_id), lineage.push_result(run_id)
     data_decision = lineage.data_decision(run_id)
     error = None
     outcome: Outcome
     if failed:
-        outcome, error = "failed", _failure(failed[0], loaded, log)
+        outcome, error = "failed", _failure(failed[0], options, log)
     elif data_decision and data_decision.outcome == "block":
         outcome = "data_blocked"
     elif push is None or decision is None:
-        outcome, error = "failed", NodeFailedError(
-            "the run", "ended without a decision", remedy=f"The log is {log}."
-        )  # fmt: skip
+        outcome = "failed"
+        error = NodeFailedError("the run", "ended without a decision", remedy=f"The log is {log}.")
     elif push.outcome == "not_pushed":
         outcome = "blocked"
     else:
@@ -219,12 +403,10 @@ def _result(run_id: str, nodes: list[Any], lineage: Any, loaded: LoadedConfig, l
     return RunResult(run_id, outcome, nodes, decision, data_decision, push, log, error)
 
 
-def _failure(node: Any, loaded: LoadedConfig, log: Path) -> NodeFailedError:
-    file = os.path.relpath(loaded.file)
-    failure = NodeFailedError(
+def _failure(node: Any, options: Options, log: Path) -> NodeFailedError:
+    resume = "" if options.runner == "tfx-local" else " --resume"
+    return NodeFailedError(
         f"node {node.node}",
         node.reason,
-        remedy=f"The log is {log}. What had finished is kept: `satisfice run {file}` goes on from there.",
+        remedy=f"The log is {node.log or log}. What had finished is kept: `{options.command}{resume}` goes on from there.",
     )
-    failure.__cause__ = node.error
-    return failure

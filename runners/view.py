@@ -17,9 +17,24 @@ from runners.notes import note_of
 from schemas.decision import DataDecision, Decision, GateResult, PushResult
 from schemas.metrics import PROFILED, QUALITY
 
-__all__ = ["ProgressView", "console_on", "data_table", "gate_table", "nodes_table", "outcome_lines", "runs_table"]
+__all__ = [
+    "ProgressView",
+    "console_on",
+    "data_table",
+    "gate_table",
+    "nodes_table",
+    "outcome_lines",
+    "plan_table",
+    "runs_table",
+]
 
-_MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "skipped": "[yellow]-[/]", "failed": "[red]✗[/]"}
+_MARKS = {
+    "ran": "[green]✓[/]",
+    "cached": "[cyan]=[/]",
+    "kept": "[cyan]=[/]",
+    "skipped": "[yellow]-[/]",
+    "failed": "[red]✗[/]",
+}
 _VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "red", "not_measured": "red"}
 _ANOMALIES_SHOWN = 20
 
@@ -47,10 +62,12 @@ class ProgressView:
         if self._status is not None:
             self._status.stop()
             self._status = None
-        note = " ".join(result.reason.split()) or note_of(result.record)
+        why = " ".join(result.reason.split())
+        if result.state not in ("skipped", "failed"):
+            why = "; ".join(part for part in (note_of(result.record), why if result.state == "ran" else "") if part)
         mark = _MARKS.get(result.state, " ")
         self._console.print(
-            f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s  {escape(note)}", soft_wrap=True
+            f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s  {escape(why)}", soft_wrap=True
         )
 
 
@@ -142,6 +159,16 @@ def data_table(decision: DataDecision) -> Table:
             anomaly.kind,
             escape(anomaly.reason),
         )
+    return table
+
+
+def plan_table(plans: Iterable[Any]) -> Table:
+    """What would run, and why; `plans` are `runners.local.engine.Plan`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("node", "would", "because"):
+        table.add_column(name)
+    for plan in plans:
+        table.add_row(plan.node, plan.action, escape(plan.reason))
     return table
 
 

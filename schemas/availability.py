@@ -98,8 +98,6 @@ LATER: tuple[Later, ...] = (
     Later("metadata.grpc", _STORES),
     Later("beam.runner", "a Beam engine other than the local one", ("local",)),
     Later("beam.args", "Beam arguments", ([],)),
-    Later("runner.max_parallel", "nodes in parallel", ("auto", 1)),
-    Later("runner.retries", "retries of nodes", (0,)),
 )
 
 

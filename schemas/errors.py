@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -43,6 +43,7 @@ __all__ = [
     "UserModuleError",
     "close_match",
     "find_cause",
+    "from_record",
     "shorten",
     "spell",
 ]
@@ -224,6 +225,22 @@ class DigestMismatchError(StoreError):
 
 class NotAPayloadError(StoreError):
     """A directory is not a servable payload (no saved_model.pb, no .tflite file)."""
+
+
+def from_record(record: Mapping[str, Any]) -> SatisficeError:
+    """The error that `as_dict` made a record of, as it comes from a worker process."""
+    kinds = {kind.__name__: kind for kind in _tree(SatisficeError)}
+    kind = kinds.get(str(record["error"]), SatisficeError)
+    if issubclass(kind, ConfigError):
+        return kind(str(record["thing"]), [Fault(**fault) for fault in record["faults"]])
+    fields = {name: record[name] for name in ("expected", "got", "remedy")}
+    return kind(str(record["thing"]), str(record["problem"]), **fields)
+
+
+def _tree(kind: type[SatisficeError]) -> Iterator[type[SatisficeError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
 
 
 def find_cause(error: BaseException) -> SatisficeError | None:

@@ -34,9 +34,13 @@ def open_run(
     """
     execution_type = metadata_store_pb2.ExecutionType(name=RUN_TYPE)
     type_id = store.put_execution_type(execution_type, can_add_fields=True)
-    execution = metadata_store_pb2.Execution(
-        type_id=type_id, name=run_id, last_known_state=metadata_store_pb2.Execution.RUNNING
-    )
+    execution = store.get_execution_by_type_and_name(RUN_TYPE, run_id)
+    if execution is None:
+        execution = metadata_store_pb2.Execution(type_id=type_id, name=run_id)
+    for ending in ("outcome", "exit_code", "error"):  # of the attempt that is resumed
+        if ending in execution.custom_properties:
+            del execution.custom_properties[ending]
+    execution.last_known_state = metadata_store_pb2.Execution.RUNNING
     _set(
         execution,
         {

@@ -1,27 +1,42 @@
-"""Runs the nodes of a compiled pipeline one after another through TFX's portable launcher.
+"""Runs the nodes of a compiled pipeline: what can be reused is reused without TFX, what has to run runs in workers.
 
-The launcher does not raise for every failure, and leaves no trace of a node that a condition skipped; so the state of
-each node is read from ML Metadata after it was launched.
+What to do about a node is chosen once all that it needs has ended (`runners.local.choice`). Work that is known, and whose
+files are as they were, is published again; the rest is launched by TFX's portable launcher in a copy of the worker
+template, as many nodes at once as there are processors. The state of a node is read from ML Metadata after it was
+launched, since the launcher does not raise for every failure.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from tfx.orchestration import metadata
-from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher
+from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.reader import NodeRecord
-from schemas.errors import find_cause, shorten
+from runners.local.choice import Choice, Chooser
+from runners.local.graph import Graph, Node
+from runners.local.template import Done
 
-__all__ = ["NodeResult", "run_nodes"]
+__all__ = ["Engine", "NodeResult", "Plan", "Workers"]
 
-_CAUSE_SHOWN = 400
+_BACK_OFF_S = 1.0
+_States = metadata_store_pb2.Execution
+_DONE_WELL = {_States.COMPLETE: "ran", _States.CACHED: "cached"}
+
+
+class Workers(Protocol):
+    """Where work that has to run is handed to; `runners.local.template.Template` in production."""
+
+    def submit(self, work: str, job: str, arguments: dict[str, Any], log: Path) -> None:
+        """Begins a piece of work."""
+
+    def wait(self, timeout_s: float | None = None) -> Done | None:
+        """The next piece of work that ends; None where the time ran out."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +45,13 @@ class NodeResult:
 
     Attributes:
         node: its id.
-        state: `ran`, `cached`, `skipped` or `failed`.
-        seconds: wall time of the launch, imports and all.
-        reason: why it was skipped or failed; else "".
+        state: `ran`, `cached`, `kept` (finished before the run was resumed), `skipped` or `failed`.
+        seconds: wall time.
+        reason: why it ran, was skipped, failed, or could be reused.
         record: of the lineage; None where it left none.
-        error: what it raised, where it did.
+        peak_memory_mb: largest resident set of its process; None where it had none of its own.
+        log: file with its noise; None where it made none.
+        traceback: of what it raised; "" where it raised nothing.
     """
 
     node: str
@@ -42,84 +59,259 @@ class NodeResult:
     seconds: float
     reason: str = ""
     record: NodeRecord | None = None
-    error: Exception | None = field(default=None, repr=False, compare=False)
+    peak_memory_mb: float | None = None
+    log: Path | None = None
+    traceback: str = ""
 
 
-def run_nodes(
-    pipeline: Any,
-    read_node: Callable[[str], NodeRecord | None],
-    on_start: Callable[[str], None],
-    on_end: Callable[[NodeResult], None],
-) -> list[NodeResult]:
-    """Launches every node whose upstream nodes allow it.
+@dataclass(frozen=True)
+class Plan:
+    """What the engine would do with a node, and why.
 
-    Args:
-        pipeline: compiled IR, its run id filled in, nodes in topological order.
-        read_node: reads what the lineage of this run holds of a node.
-        on_start, on_end: told of each node.
-
-    Returns:
-        One result per node. A failed node keeps those that need it from running, and no others.
+    Attributes:
+        node: its id.
+        action: as `Choice.action`, or `unknown` where it hangs on a node that has to run.
+        reason: in words.
     """
-    deployment = runner_utils.extract_local_deployment_config(pipeline)
-    results: dict[str, NodeResult] = {}
-    for entry in pipeline.nodes:
-        node = entry.pipeline_node
-        name = node.node_info.id
-        on_start(name)
-        reason = _why_not(node.upstream_nodes, results)
-        result = NodeResult(name, "skipped", 0.0, reason) if reason else _launch(pipeline, deployment, node, read_node)
-        results[name] = result
-        on_end(result)
-    return list(results.values())
+
+    node: str
+    action: str
+    reason: str
 
 
-def _why_not(upstream: Iterable[str], results: dict[str, NodeResult]) -> str:
-    """Why a node cannot run: the node upstream that failed or was skipped first, or "" where all is well."""
-    for name in upstream:
-        above = results.get(name)
-        if above is None or above.state in ("ran", "cached"):
-            continue
-        if above.state == "failed":
-            return f"needs {name}, which failed"
-        return above.reason
-    return ""
+@dataclass
+class _Work:
+    """A node that has been handed to a worker."""
+
+    node: Node
+    choice: Choice
+    started: float
+    log: Path
+    attempt: int = 1
+    due: float = 0.0
 
 
-def _launch(pipeline: Any, deployment: Any, node: Any, read_node: Callable[[str], NodeRecord | None]) -> NodeResult:
-    name = node.node_info.id
-    connection = getattr(
-        deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof("connection_config")
-    )
-    started = time.monotonic()
-    error: Exception | None = None
-    try:
-        launcher.Launcher(
-            pipeline_node=node,
-            mlmd_connection=metadata.Metadata(connection),
-            pipeline_info=pipeline.pipeline_info,
-            pipeline_runtime_spec=pipeline.runtime_spec,
-            executor_spec=runner_utils.extract_executor_spec(deployment, name),
-            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-        ).launch()
-    except Exception as raised:  # noqa: BLE001 - whatever user code raises in a node is the node's failure
-        error = raised
-        traceback.print_exception(raised)  # TFX keeps it to itself; standard error is the run's log
-    seconds = time.monotonic() - started
-    record = read_node(name)
-    if error is not None:
-        return NodeResult(name, "failed", seconds, cause_of(error), record, error)
-    if record is None:
-        return NodeResult(name, "skipped", seconds, "its condition is not met", None)
-    if record.state in ("ran", "cached"):
-        return NodeResult(name, record.state, seconds, "", record)
-    return NodeResult(name, "failed", seconds, "its inputs could not be resolved", record)
+@dataclass
+class Engine:
+    """One run of a graph.
+
+    Attributes:
+        graph: with the run id filled in.
+        chooser: of this run.
+        read_node: what the lineage of this run holds of a node, for the view.
+        ir_file: file that holds the graph's IR, for workers.
+        folder: of the configuration.
+        log_of: node id to the file that takes its noise.
+        max_parallel: nodes at once.
+        retries: attempts after the first, for failures that are not ours.
+    """
+
+    graph: Graph
+    chooser: Chooser
+    read_node: Callable[[str], NodeRecord | None]
+    ir_file: Path
+    folder: Path
+    log_of: Callable[[str], Path]
+    max_parallel: int = 2
+    retries: int = 0
+    _results: dict[str, NodeResult] = field(default_factory=dict)
+    _running: dict[str, _Work] = field(default_factory=dict)
+    _waiting: list[_Work] = field(default_factory=list)
+
+    def run(
+        self, workers: Workers, on_start: Callable[[str], None], on_end: Callable[[NodeResult], None]
+    ) -> list[NodeResult]:
+        """Runs the graph. A failed node keeps those that need it from running, and no others.
+
+        Args:
+            workers: where what has to run is handed to.
+            on_start, on_end: told of each node.
+
+        Returns:
+            One result per node, in the graph's order.
+        """
+        while len(self._results) < len(self.graph.nodes):
+            node = self._next()
+            if node is not None:
+                on_start(node.id)
+                result = self._begin(node, workers)
+            else:
+                result = self._await(workers)
+            if result is not None:
+                self._results[result.node] = result
+                on_end(result)
+        return [self._results[node.id] for node in self.graph.nodes]
+
+    def explain(self) -> list[Plan]:
+        """What `run` would do, as far as it can be known before anything has run. Nothing is written."""
+        plans: dict[str, Plan] = {}
+        for node in self.graph.nodes:
+            plans[node.id] = self._plan(node, plans)
+        return list(plans.values())
+
+    # --- beginning ----------------------------------------------------------------------------------------------------
+
+    def _next(self) -> Node | None:
+        """A node whose upstream nodes have ended, while there is a processor for it."""
+        busy = {*self._running, *(work.node.id for work in self._waiting)}
+        if len(busy) >= self.max_parallel:
+            return None
+        for node in self.graph.nodes:
+            waits = any(name not in self._results for name in node.upstream)
+            if node.id not in self._results and node.id not in busy and not waits:
+                return node
+        return None
+
+    def _begin(self, node: Node, workers: Workers) -> NodeResult | None:
+        """The result of a node that does not have to run; None for one that was handed to a worker."""
+        started = time.monotonic()
+        hindered = self._hindered(node)
+        if hindered:
+            return NodeResult(node.id, "skipped", 0.0, hindered)
+        choice = self.chooser.choose(node)
+        if choice.action == "run":
+            if choice.damaged is not None:
+                self._discard(choice)
+            self._submit(workers, _Work(node, choice, started, self.log_of(node.id)))
+            return None
+        if choice.action == "skip":
+            return NodeResult(node.id, "skipped", 0.0, choice.reason)
+        records = self.chooser.records
+        if choice.action == "resolve":
+            records.resolve(node, choice.outputs)
+        elif choice.action == "reuse":
+            records.reuse(node, choice.inputs, choice.outputs, node.parameters)
+        self.chooser.remember(node, choice.outputs, choice.entry)
+        state = {"keep": "kept", "resolve": "ran", "reuse": "cached"}[choice.action]
+        return self._result(node, state, started, choice.reason)
+
+    def _hindered(self, node: Node) -> str:
+        """Why a node cannot run: the first above it that failed or was skipped; "" where all is well."""
+        for name in node.upstream:
+            above = self._results[name]
+            if above.state == "failed":
+                return f"needs {name}, which failed"
+            if above.state == "skipped":
+                return above.reason
+        return ""
+
+    def _discard(self, choice: Choice) -> None:
+        """Marks what is damaged as no longer live, and forgets it."""
+        assert choice.damaged is not None
+        ids = [one["id"] for records in choice.damaged.outputs.values() for one in records]
+        records = self.chooser.records
+        records.discard(records.store.get_artifacts_by_id(ids))
+        self.chooser.cache.forget(choice.damaged)
+
+    def _submit(self, workers: Workers, work: _Work) -> None:
+        self._clear(work.node)
+        self._running[work.node.id] = work
+        workers.submit(
+            work.node.id,
+            "runners.local.jobs:launch",
+            {
+                "ir": str(self.ir_file),
+                "node": work.node.id,
+                "folder": str(self.folder),
+                "use_cache": work.choice.ingredients is None,
+            },
+            work.log,
+        )
+
+    def _clear(self, node: Node) -> None:
+        """Removes what an attempt that was killed left behind, so that nothing of it gets among what this one writes.
+
+        TFX runs it again under the same execution, into the same folders, and clears them only when an executor raises.
+        """
+        execution = self.chooser.records.unfinished(node)
+        if execution is None:
+            return
+        for key in (*node.outputs, ".system/executor_execution"):
+            folder = Path(self.graph.root, node.id, key, str(execution.id))
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def _await(self, workers: Workers) -> NodeResult | None:
+        """The result of the next piece of work that ends; None where an attempt was due or will be made again."""
+        now = time.monotonic()
+        for work in [one for one in self._waiting if one.due <= now]:
+            self._waiting.remove(work)
+            self._submit(workers, work)
+        pause = max(0.0, min(one.due for one in self._waiting) - now) if self._waiting else None
+        if not self._running:
+            time.sleep(pause or 0.0)
+            return None
+        done = workers.wait(pause)
+        return None if done is None else self._ended(self._running.pop(done.id), done)
+
+    def _ended(self, work: _Work, done: Done) -> NodeResult | None:
+        cause, traceback, may_retry = _failure(done)
+        records = self.chooser.records
+        execution = records.execution_of(work.node)
+        state = execution.last_known_state if execution is not None else None
+        if not cause and execution is None:
+            return NodeResult(work.node.id, "skipped", time.monotonic() - work.started, "its condition is not met")
+        if not cause and state in _DONE_WELL:
+            outputs = records.outputs_of(execution)
+            ingredients = work.choice.ingredients
+            holds = ingredients is not None and self.chooser.still_holds(work.node, work.choice)
+            entry = self.chooser.cache.keep(work.node.id, ingredients, outputs) if ingredients and holds else None
+            self.chooser.remember(work.node, outputs, entry)
+            return self._result(work.node, _DONE_WELL[state], work.started, work.choice.reason, work, done)
+        if may_retry and work.attempt <= self.retries:
+            work.due = time.monotonic() + _BACK_OFF_S * 2 ** (work.attempt - 1)
+            work.attempt += 1
+            self._waiting.append(work)
+            return None
+        if execution is not None and state not in (_States.FAILED, _States.CANCELED):
+            records.fail(execution)
+        cause = cause or "its inputs could not be resolved"
+        return self._result(work.node, "failed", work.started, cause, work, done, traceback)
+
+    def _result(
+        self,
+        node: Node,
+        state: str,
+        started: float,
+        reason: str,
+        work: _Work | None = None,
+        done: Done | None = None,
+        traceback: str = "",
+    ) -> NodeResult:
+        return NodeResult(
+            node=node.id,
+            state=state,
+            seconds=time.monotonic() - started,
+            reason=reason,
+            record=self.read_node(node.id),
+            peak_memory_mb=done.peak_memory_mb if done else None,
+            log=work.log if work else None,
+            traceback=traceback,
+        )
+
+    # --- explaining ---------------------------------------------------------------------------------------------------
+
+    def _plan(self, node: Node, plans: dict[str, Plan]) -> Plan:
+        for name in node.upstream:
+            if plans[name].action in ("run", "unknown"):
+                return Plan(node.id, "unknown", f"hangs on {name}, which has to run")
+            if plans[name].action == "skip":
+                return Plan(node.id, "skip", plans[name].reason)
+        choice = self.chooser.choose(node)
+        if choice.action != "run":
+            self.chooser.remember(node, choice.outputs, choice.entry)
+        reason = choice.reason or ("nothing of it is kept" if choice.action == "run" else "looks up what is served")
+        return Plan(node.id, choice.action, reason)
 
 
-def cause_of(error: BaseException) -> str:
-    """What went wrong, in one message: ours where one is in the chain of causes, else the foreign one's first lines."""
-    ours = find_cause(error)
-    if ours is not None:
-        return str(ours)
-    text = " ".join(str(error).split())
-    return shorten(f"{type(error).__name__}: {text}", _CAUSE_SHOWN)
+def _failure(done: Done) -> tuple[str, str, bool]:
+    """What went wrong in a worker, its traceback, and whether another attempt may fare better; "" for nothing."""
+    if done.result is None:
+        if done.status < 0:
+            return f"its process was killed by signal {-done.status}", "", True
+        return f"its process ended with status {done.status}", "", True
+    if done.result:
+        return done.result["cause"], done.result["traceback"], bool(done.result["retry"])
+    return "", "", True

@@ -23,9 +23,13 @@ from tfx.types import standard_artifacts
 from components.artifact_types import Decision
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
+from components.evaluation.eval_config import eval_config
+from components.evaluator.component import Evaluator
 from components.example_gen.component import ExampleGen
 from components.gate.component import Gate
 from components.pusher.component import Pusher
+from components.statistics_gen.component import StatisticsGen
+from components.transform.component import Transform
 from schemas.config import GatesConfig, PushConfig, SourceConfig, ValidateConfig
 from tests.workbench import REPOSITORY
 
@@ -46,6 +50,21 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
     "DataGate": lambda: DataGate(
         channel(standard_artifacts.ExampleStatistics), channel(standard_artifacts.Schema), ValidateConfig()
     ),
+    "Evaluator": lambda: Evaluator(
+        channel(standard_artifacts.Examples),
+        channel(standard_artifacts.Model),
+        eval_config(GatesConfig.model_validate({"optimize": {"metric": "auc"}}), "label"),
+        baseline_model=channel(standard_artifacts.Model),
+        schema=channel(standard_artifacts.Schema),
+        intervals="jackknife",
+    ),
+    "Transform": lambda: Transform(
+        channel(standard_artifacts.Examples),
+        channel(standard_artifacts.Schema),
+        "pipeline.models.taxi.preprocessing_fn",
+        "c0ffee",
+    ),
+    "StatisticsGen": lambda: StatisticsGen(channel(standard_artifacts.Examples)),
     "Gate": lambda: Gate(
         channel(standard_artifacts.Model),
         channel(standard_artifacts.ModelRun),
@@ -137,8 +156,11 @@ def test_it_compiles_under_its_own_name(name: str, tmp_path: Path) -> None:
 def test_executor_and_driver_are_found_by_their_paths(name: str, tmp_path: Path) -> None:
     """The compiled pipeline names classes of ours that derive from TFX's."""
     _, deployment = compiled(COMPONENTS[name](), tmp_path)
-    spec = executable_spec_pb2.PythonClassExecutableSpec()
-    assert deployment.executor_specs[name].Unpack(spec)
+    spec, beam = executable_spec_pb2.PythonClassExecutableSpec(), executable_spec_pb2.BeamExecutableSpec()
+    if deployment.executor_specs[name].Unpack(beam):
+        spec = beam.python_executor_spec
+    else:
+        assert deployment.executor_specs[name].Unpack(spec)
     module, _, executor = spec.class_path.rpartition(".")
     assert module == f"components.{Path(inspect.getfile(type(COMPONENTS[name]()))).parent.name}.executor"
     assert issubclass(getattr(importlib.import_module(module), executor), BaseExecutor)

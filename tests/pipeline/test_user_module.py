@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.user_module import load_user_module
+from pipeline.user_module import load_user_module, locate_user_module
 from schemas.errors import UserModuleError
 
 GOOD = """
@@ -101,3 +101,77 @@ def test_a_name_that_an_installed_module_has_is_refused(tmp_path: Path) -> None:
 def test_a_module_of_the_project_is_found_from_anywhere(tmp_path: Path) -> None:
     """An installed dotted module needs no file beside the configuration."""
     assert load_user_module("pipeline.models.taxi", tmp_path).name == "pipeline.models.taxi"
+
+
+# --- located, not imported ----------------------------------------------------------------------------------------------
+
+
+def not_located(name: str, folder: Path) -> str:
+    with pytest.raises(UserModuleError) as caught:
+        locate_user_module(name, folder)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_located_module_is_the_one_that_would_be_imported(tmp_path: Path) -> None:
+    """With the same file and the same fingerprints, for a package's module too; and nothing of it has run."""
+    write(tmp_path, "located_a", GOOD + "\nraise RuntimeError('imported')\n")
+    located = locate_user_module("located_a", tmp_path)
+    assert "located_a" not in sys.modules
+    (tmp_path / "located_a.py").write_text(GOOD)
+    loaded = load_user_module("located_a", tmp_path)
+    assert (located.name, located.file) == (loaded.name, loaded.file)
+
+    (tmp_path / "located_package").mkdir()
+    (tmp_path / "located_package" / "__init__.py").write_text("")
+    write(tmp_path / "located_package", "model", "from located_package import parts\n" + GOOD)
+    (tmp_path / "located_package" / "parts.py").write_text("WIDTH = 3\n")
+    assert locate_user_module("located_package.model", tmp_path) == load_user_module("located_package.model", tmp_path)
+
+
+def test_fingerprints_are_taken_anew_each_time(tmp_path: Path) -> None:
+    """An edit is seen, in the function that it changes and in no other; a comment is none."""
+    before = locate_user_module(write(tmp_path, "located_b", GOOD), tmp_path)
+    write(tmp_path, "located_b", GOOD.replace("return None", "return 3"))
+    after = locate_user_module("located_b", tmp_path)
+    assert after.preprocessing_fingerprint == before.preprocessing_fingerprint
+    assert after.build_model_fingerprint != before.build_model_fingerprint
+    write(tmp_path, "located_b", "# a comment\n" + GOOD)
+    assert locate_user_module("located_b", tmp_path) == before
+
+
+def test_an_edit_of_a_module_that_it_imports_is_seen(tmp_path: Path) -> None:
+    """One beside the configuration counts whole."""
+    write(tmp_path, "located_parts", "WIDTH = 3\n")
+    text = GOOD.replace("return None", "return located_parts.WIDTH")
+    before = locate_user_module(write(tmp_path, "located_c", "import located_parts\n" + text), tmp_path)
+    write(tmp_path, "located_parts", "WIDTH = 4\n")
+    assert locate_user_module("located_c", tmp_path).build_model_fingerprint != before.build_model_fingerprint
+
+
+def test_what_cannot_be_located_is_refused_as_when_it_is_loaded(tmp_path: Path) -> None:
+    """The same words: no such module, a package that is none, a clash, a syntax error with its line."""
+    write(tmp_path, "good_model", GOOD)
+    assert not_located("good_modle", tmp_path) == refused("good_modle", tmp_path)
+    assert "did you mean 'good_model'?" in not_located("good_modle", tmp_path)
+    assert "there is no such module" in not_located("no.such.package", tmp_path)
+    assert "there is no such module" in not_located("good_model.inner", tmp_path)
+    write(tmp_path, "json", GOOD)
+    assert "'json' beside the configuration is hidden" in not_located("json", tmp_path)
+    message = not_located(write(tmp_path, "located_broken", "x = 1\ndef f(:\n"), tmp_path)
+    assert "SyntaxError" in message
+    assert "located_broken.py, line 2" in message
+
+
+def test_a_module_without_source_is_refused(tmp_path: Path) -> None:
+    """A namespace package, or one that is built into the interpreter, has no code of a user's to take a print of."""
+    (tmp_path / "located_folder").mkdir()
+    assert "there is no such module" in not_located("located_folder", tmp_path)
+    assert "there is no such module" in not_located("sys", tmp_path)
+
+
+def test_a_module_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """A file that is no text, or holds a NUL."""
+    for number, content in enumerate((b"\xff\xfe\x00", b"x = 1\x00\n")):
+        (tmp_path / f"located_bytes_{number}.py").write_bytes(content)
+        assert "does not import" in not_located(f"located_bytes_{number}", tmp_path)

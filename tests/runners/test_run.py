@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from runners.local.engine import NodeResult
-from runners.run import EXIT_CODES, Outcome, RunResult, _result, default_root, new_run_id
+from runners.run import EXIT_CODES, Options, Outcome, RunResult, _result, default_root, new_run_id
 from schemas.decision import DataDecision, Decision, PushResult
 
 DECISION = Decision(outcome="push", digest="d", gates=(), reasons=())
@@ -34,7 +34,7 @@ def outcome_of(
     lineage = SimpleNamespace(
         decision=lambda run_id: decision, data_decision=lambda run_id: data, push_result=lambda run_id: push
     )
-    return _result("run-1", list(nodes), lineage, LOADED, LOG)
+    return _result("run-1", list(nodes), lineage, Options(command="satisfice run satisfice.yaml"), LOG)
 
 
 def test_run_ids_sort_by_time() -> None:
@@ -80,16 +80,14 @@ def test_the_data_gate_blocks() -> None:
 
 
 def test_a_failed_node_is_the_outcome_whatever_else_was_reached() -> None:
-    """The first one is named, with the log and the command that goes on from there; its cause hangs on the error."""
-    cause = ValueError("odd")
-    failed = NodeResult("Trainer", "failed", 1.0, "ValueError: odd", None, cause)
+    """The first one is named, with its own log and the command that goes on from there."""
+    failed = NodeResult("Trainer", "failed", 1.0, "ValueError: odd", log=Path("logs/Trainer.log"))
     result = outcome_of(failed, NodeResult("Other", "failed", 1.0, "later"), data=PROCEED, push=pushed("pushed"))
     assert result.outcome == "failed"
     assert str(result.error) == (
-        "node Trainer: ValueError: odd. The log is logs/run.log. "
-        "What had finished is kept: `satisfice run satisfice.yaml` goes on from there."
+        "node Trainer: ValueError: odd. The log is logs/Trainer.log. "
+        "What had finished is kept: `satisfice run satisfice.yaml --resume` goes on from there."
     )
-    assert result.error.__cause__ is cause
 
 
 def test_an_end_without_a_decision_is_a_failure() -> None:

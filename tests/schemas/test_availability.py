@@ -45,6 +45,8 @@ USED = {
     "gates.satisfy.*.max_ratio_to_champion",
     "push.serving.base_path",
     "metadata.sqlite.path",
+    "runner.max_parallel",
+    "runner.retries",
 }
 
 
@@ -100,7 +102,6 @@ def test_full_configuration():
         "serving",
         "schedule",
         "kubeflow",
-        "runner.retries",
     ]
 
 
@@ -152,7 +153,6 @@ def test_what_to_write_instead():
     """Words where some values work, else: leave it out."""
     expected = {later.path: later.expected for later in LATER if not later.refuses}
     assert expected["data.source.format"] == "'csv' or 'parquet'"
-    assert expected["runner.max_parallel"] == "'auto' or 1"
     assert expected["training.mixed_precision"] == "false"
     assert expected["push.edge"] == "this key left out"
     assert expected["beam.args"] == "this key left out"

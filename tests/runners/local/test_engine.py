@@ -1,177 +1,374 @@
-"""The local engine: what fails, what is skipped for it, what runs all the same, and how it is said. On real TFX graphs."""
+"""The order of things: what runs when, what waits, what a failure stops, and what is told of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.experimental.conditionals.conditional import Cond
-from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
-from tfx.orchestration import pipeline as tfx_pipeline
-from tfx.types.channel import Channel
-from tfx.types.experimental.simple_artifacts import File
 
-from components.lineage.reader import Lineage
-from components.lineage.store import connection_config, open_store
-from runners.local.engine import NodeResult, cause_of, run_nodes
-from runners.run import _compile
-from schemas.config import MetadataConfig, SqliteConfig
-from schemas.errors import DataError
-from tests.runners.local.nodes import Broken, Join, Source, Step
+from runners.local import engine as engine_module
+from runners.local.engine import Engine, NodeResult
+from runners.local.template import Done
+from tests.runners.local.desk import Artifact, Desk, Execution
 
-Graph = Callable[..., dict[str, NodeResult]]
+End = Callable[[Desk, Any, str], Done]
+
+
+def well(desk: Desk, graph: Any, name: str, files: dict[str, str] | None = None) -> Done:
+    """A worker that did its node."""
+    desk.launch(graph, name, files=files)
+    return Done(name, {}, 0, 321.5, 1.0)
+
+
+def raising(desk: Desk, graph: Any, name: str, *, retry: bool = True) -> Done:
+    """A worker whose node raised; TFX's launcher has marked it."""
+    from runners.local.records import Records
+
+    records = Records(desk.store)
+    node = graph.node(name)
+    records.fail(records.unfinished(node) or records.begin(node, {}, {}))
+    return Done(name, {"cause": "ValueError: no", "traceback": "Traceback: no", "retry": retry}, 0, 99.0, 1.0)
+
+
+def killed(desk: Desk, graph: Any, name: str) -> Done:
+    """A worker that was killed in the middle of its node."""
+    from runners.local.records import Records
+
+    node, records = graph.node(name), Records(desk.store)
+    if records.unfinished(node) is None:
+        records.begin(node, {}, {})
+    return Done(name, None, -9, 99.0, 1.0)
+
+
+class Workers:
+    """Does each node at once when it is waited for, in the order in which it was handed over, or in the reverse."""
+
+    def __init__(self, desk: Desk, graph: Any, ends: dict[str, list[End]] | None = None, *, last_first: bool = False):
+        self.desk, self.graph = desk, graph
+        self.ends = {name: iter(given) for name, given in (ends or {}).items()}
+        self.last_first = last_first
+        self.pending: list[str] = []
+        self.submitted: list[str] = []
+        self.most_at_once = 0
+        self.arguments: dict[str, dict[str, Any]] = {}
+
+    def submit(self, work: str, job: str, arguments: dict[str, Any], log: Path) -> None:
+        assert job == "runners.local.jobs:launch"
+        self.pending.append(work)
+        self.submitted.append(work)
+        self.arguments[work] = arguments
+        self.most_at_once = max(self.most_at_once, len(self.pending))
+
+    def wait(self, timeout_s: float | None = None) -> Done | None:
+        name = self.pending.pop(-1 if self.last_first else 0)
+        ends: Iterator[End] = self.ends.get(name, iter(()))
+        return next(ends, well)(self.desk, self.graph, name)
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Graph:
-    """Runs components as a pipeline, each call as a run of its own, and gives each node's result."""
-    config = MetadataConfig(sqlite=SqliteConfig(path=str(tmp_path / "metadata.db")))
-    heard: list[str] = []
-    count = 0
+def patience(monkeypatch) -> list[float]:
+    """No waiting; the pauses that would have been made."""
+    pauses: list[float] = []
+    clock = [1000.0]
 
-    def run(*components: Any, listener: list[str] = heard) -> dict[str, NodeResult]:
-        nonlocal count
-        count += 1
-        run_id = f"run-{count}"
-        pipeline = tfx_pipeline.Pipeline(
-            "tiny",
-            str(tmp_path / "root"),
-            components=list(components),
-            enable_cache=True,
-            metadata_connection_config=connection_config(config),
-        )
-        lineage = Lineage(config, "tiny", open_store(config))
-        results = run_nodes(
-            _compile(pipeline, run_id),
-            lambda node: lineage.node(run_id, node),
-            lambda node: listener.append(f"started {node}"),
-            lambda result: listener.append(f"ended {result.node}"),
-        )
-        return {result.node: result for result in results}
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
 
-    return run
+    monkeypatch.setattr(engine_module.time, "sleep", sleep)
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
+    return pauses
+
+
+def engine(desk: Desk, run_id: str = "run-1", max_parallel: int = 2, retries: int = 0, **options: Any) -> Engine:
+    from components.lineage.reader import Lineage
+
+    lineage = Lineage(desk.metadata, "tiny", desk.store)
+    return Engine(
+        graph=desk.graph(run_id),
+        chooser=desk.chooser(**options),
+        read_node=lambda node: lineage.node(run_id, node),
+        ir_file=desk.folder / "pipeline.pb",
+        folder=desk.folder,
+        log_of=lambda node: desk.folder / f"{node}.log",
+        max_parallel=max_parallel,
+        retries=retries,
+    )
+
+
+def run(made: Engine, workers: Workers) -> dict[str, NodeResult]:
+    """The results by node; what was told while it ran is checked against them."""
+    started: list[str] = []
+    ended: list[NodeResult] = []
+    results = made.run(workers, started.append, ended.append)
+    assert [one.node for one in results] == [node.id for node in made.graph.nodes]
+    assert sorted(started) == sorted(one.node for one in results)
+    assert {one.node: one for one in ended} == {one.node: one for one in results}
+    return {one.node: one for one in results}
+
+
+def first(desk: Desk, ends: dict[str, list[End]] | None = None, **options: Any) -> dict[str, NodeResult]:
+    made = engine(desk, **options)
+    return run(made, Workers(desk, made.graph, ends))
 
 
 def states(results: dict[str, NodeResult]) -> dict[str, str]:
-    return {node: result.state for node, result in results.items()}
+    return {name: one.state for name, one in results.items()}
 
 
-def diamond(ours: int = 0) -> list[Any]:
-    """A source with two arms, the first of which breaks; a node behind each arm, and one behind both."""
-    source = Source().with_id("Top")
-    broken = Broken(given=source.outputs["out"], ours=ours).with_id("Left")
-    below = Step(given=broken.outputs["out"]).with_id("BelowLeft")
-    lowest = Step(given=below.outputs["out"]).with_id("Lowest")
-    right = Step(given=source.outputs["out"]).with_id("Right")
-    behind = Step(given=right.outputs["out"]).with_id("BelowRight")
-    return [source, broken, below, lowest, right, behind]
+def test_every_node_runs_once(desk) -> None:
+    """After all that it needs, and the result tells of its process and its log."""
+    made = engine(desk)
+    workers = Workers(desk, made.graph)
+    results = run(made, workers)
+    assert set(states(results).values()) == {"ran"}
+    assert sorted(workers.submitted) == ["Compare", "Fit", "Judge", "Numbers", "Report"]
+    order = workers.submitted.index
+    assert order("Numbers") < order("Judge") < order("Fit") < order("Compare")
+    fit = results["Fit"]
+    assert (fit.peak_memory_mb, fit.log, fit.record.state) == (321.5, desk.folder / "Fit.log", "ran")
+    assert (results["Champion"].peak_memory_mb, results["Champion"].log) == (None, None)
 
 
-def test_a_failure_keeps_its_descendants_from_running_and_no_others(launch: Graph) -> None:
-    """The reason names the node that failed, however far up it stands."""
-    results = launch(*diamond())
+def test_an_unchanged_run_hands_nothing_to_workers(desk) -> None:
+    """All is published again; the resolver looks up what is served."""
+    first(desk)
+    made = engine(desk, "run-2")
+    workers = Workers(desk, made.graph)
+    results = run(made, workers)
+    assert workers.submitted == []
+    assert states(results) == {name: "ran" if name == "Champion" else "cached" for name in results}
+    assert results["Fit"].reason == "same inputs, parameters and code"
+
+
+def test_results_come_in_the_order_of_the_graph(desk) -> None:
+    """Whichever ends first."""
+    made = engine(desk)
+    run(made, Workers(desk, made.graph, last_first=True))
+
+
+@pytest.mark.parametrize("bound", [1, 2, 8])
+def test_no_more_nodes_at_once_than_allowed(desk, bound) -> None:
+    """And as many as the graph lets."""
+    made = engine(desk, max_parallel=bound)
+    workers = Workers(desk, made.graph)
+    run(made, workers)
+    assert workers.most_at_once == min(bound, 2)
+
+
+def test_a_failure_stops_only_what_needs_it(desk) -> None:
+    """The others run, and each that did not says which node it needed."""
+    results = first(desk, {"Judge": [raising]})
     assert states(results) == {
-        "Top": "ran",
-        "Left": "failed",
-        "BelowLeft": "skipped",
-        "Lowest": "skipped",
-        "Right": "ran",
-        "BelowRight": "ran",
+        "Numbers": "ran",
+        "Judge": "failed",
+        "Report": "ran",
+        "Fit": "skipped",
+        "Champion": "skipped",
+        "Compare": "skipped",
     }
-    assert results["BelowLeft"].reason == "needs Left, which failed"
-    assert results["Lowest"].reason == "needs Left, which failed"
-    assert results["Left"].reason == "KeyError: 'lost'"
-    assert isinstance(results["Left"].error, KeyError)
-    assert results["Top"].reason == ""
+    failed = results["Judge"]
+    assert (failed.reason, failed.traceback) == ("ValueError: no", "Traceback: no")
+    assert failed.record.state == "failed"
+    assert {results[name].reason for name in ("Fit", "Champion", "Compare")} == {"needs Judge, which failed"}
 
 
-def test_an_error_of_ours_is_told_in_its_own_words(launch: Graph) -> None:
-    """Without the name of its class and of what wrapped it."""
-    assert launch(*diamond(ours=1))["Left"].reason == "data.csv: is upside down. Turn it."
+def test_a_condition_that_is_not_met_skips_what_stands_in_it(desk) -> None:
+    """And nothing is handed to a worker."""
+
+    def stops(desk: Desk, graph: Any, name: str) -> Done:
+        from runners.local.records import Records
+
+        node, records = graph.node(name), Records(desk.store)
+        execution = records.begin(node, {}, {})
+        records.complete(node, execution, {"decision": [desk.artifact(node, "decision", proceed=0)]})
+        return Done(name, {}, 0, 1.0, 1.0)
+
+    results = first(desk, {"Judge": [stops]})
+    assert states(results) == {
+        "Numbers": "ran",
+        "Judge": "ran",
+        "Report": "ran",
+        "Fit": "skipped",
+        "Champion": "skipped",
+        "Compare": "skipped",
+    }
+    assert {results[name].reason for name in ("Fit", "Champion", "Compare")} == {"Judge decided so (proceed is 0)"}
 
 
-def test_a_traceback_goes_to_standard_error(launch: Graph, capfd: pytest.CaptureFixture[str]) -> None:
-    """Which is the run's log; TFX alone would keep it to itself."""
-    launch(*diamond())
-    err = capfd.readouterr().err
-    assert "Traceback" in err
-    assert "nodes.py" in err
-    assert "KeyError: 'lost'" in err
+def test_a_killed_worker_is_told_with_its_signal(desk) -> None:
+    """The execution does not stay RUNNING for ever."""
+    results = first(desk, {"Fit": [killed]})
+    assert (results["Fit"].state, results["Fit"].reason) == ("failed", "its process was killed by signal 9")
+    assert results["Fit"].record.state == "failed"
+    assert results["Compare"].state == "skipped"
 
 
-def test_the_next_run_takes_what_finished_from_the_cache(launch: Graph) -> None:
-    """And tries again what did not."""
-    launch(*diamond())
-    again = states(launch(*diamond()))
-    assert (again["Top"], again["Right"], again["BelowRight"]) == ("cached", "cached", "cached")
-    assert again["Left"] == "failed"
+def test_a_worker_that_ends_without_a_word_has_failed(desk) -> None:
+    """With the status that it left."""
+    results = first(desk, {"Report": [lambda desk, graph, name: Done(name, None, 3, 1.0, 1.0)]})
+    assert (results["Report"].state, results["Report"].reason) == ("failed", "its process ended with status 3")
 
 
-def test_one_failure_among_what_a_node_needs_is_enough(launch: Graph) -> None:
-    """Wherever it stands among those that ran, or that came from the cache."""
+def test_a_failure_that_the_launcher_swallows_is_found(desk) -> None:
+    """TFX's launcher does not raise where inputs cannot be resolved: the state in the store tells."""
 
-    def graph() -> list[Any]:
-        source = Source().with_id("Top")
-        broken = Broken(given=source.outputs["out"]).with_id("M")
-        first, last = (Step(given=source.outputs["out"]).with_id(name) for name in ("A", "Z"))
-        joins = [
-            Join(one=step.outputs["out"], other=broken.outputs["out"]).with_id(f"Join{step.id}")
-            for step in (first, last)
-        ]
-        return [source, broken, first, last, *joins]
+    def swallowed(desk: Desk, graph: Any, name: str) -> Done:
+        raising(desk, graph, name)
+        return Done(name, {}, 0, 1.0, 1.0)
 
-    for state in ("ran", "cached"):
-        results = launch(*graph())
-        assert (results["A"].state, results["Z"].state) == (state, state)
-        for join in ("JoinA", "JoinZ"):
-            assert (results[join].state, results[join].reason) == ("skipped", "needs M, which failed")
+    results = first(desk, {"Report": [swallowed]})
+    assert (results["Report"].state, results["Report"].reason) == ("failed", "its inputs could not be resolved")
 
 
-def test_each_node_is_told_of_as_it_starts_and_ends(launch: Graph) -> None:
-    """In the order of the graph, the skipped ones too."""
-    heard: list[str] = []
-    source = Source().with_id("Top")
-    broken = Broken(given=source.outputs["out"]).with_id("Left")
-    launch(source, broken, Step(given=broken.outputs["out"]).with_id("Below"), listener=heard)
-    nodes = ["Top", "Left", "Below"]
-    assert heard == [f"{word} {node}" for node in nodes for word in ("started", "ended")]
+def test_another_attempt_follows_with_a_growing_pause(desk, patience) -> None:
+    """For a foreign failure and for a killed worker; the last attempt decides."""
+    results = first(desk, {"Numbers": [raising, killed, well]}, retries=2)
+    assert set(states(results).values()) == {"ran"}
+    assert patience == [1.0, 2.0]
+    assert [one.last_known_state for one in desk.executions()] == [Execution.COMPLETE] * 6
 
 
-def test_a_condition_that_is_not_met_skips(launch: Graph) -> None:
-    """The launcher leaves no trace of such a node; what stands in the same condition is skipped with the same reason."""
-    source = Source().with_id("Top")
-    with Cond(source.outputs["out"].future()[0].uri == "nowhere"):
-        inner = Step(given=source.outputs["out"]).with_id("Inner")
-        innermost = Step(given=inner.outputs["out"]).with_id("Innermost")
-    results = launch(source, inner, innermost)
-    assert states(results) == {"Top": "ran", "Inner": "skipped", "Innermost": "skipped"}
-    assert {results["Inner"].reason, results["Innermost"].reason} == {"its condition is not met"}
-    assert results["Inner"].record is None
+def test_attempts_have_an_end(desk, patience) -> None:
+    """As many as were asked for after the first."""
+    made = engine(desk, retries=2)
+    workers = Workers(desk, made.graph, {"Numbers": [raising] * 9})
+    results = run(made, workers)
+    assert workers.submitted == ["Numbers"] * 3
+    assert results["Numbers"].state == "failed"
 
 
-def test_inputs_that_are_not_there_are_a_failure(launch: Graph) -> None:
-    """The launcher does not raise for them; the lineage tells."""
-    resolver = Resolver(strategy_class=LatestArtifactStrategy, given=Channel(type=File)).with_id("Latest")
-    results = launch(resolver, Step(given=resolver.outputs["given"]).with_id("Needs"))
-    assert "failed" in states(results).values()
-    first = next(result for result in results.values() if result.state == "failed")
-    assert first.reason == "its inputs could not be resolved"
+def test_a_failure_of_ours_is_not_tried_again(desk, patience) -> None:
+    """Bad data stays bad."""
+    made = engine(desk, retries=5)
+    workers = Workers(desk, made.graph, {"Numbers": [lambda *given: raising(*given, retry=False)]})
+    results = run(made, workers)
+    assert workers.submitted == ["Numbers"]
+    assert results["Numbers"].state == "failed"
+    assert patience == []
 
 
-def test_cause_of_finds_ours_in_the_chain() -> None:
-    """However deep it stands below what others made of it, as a cause or as a mere context."""
-    outer, middle = ValueError("TFX says so"), RuntimeError("Beam says so")
-    middle.__cause__ = DataError("data.csv", "is upside down")
-    outer.__context__ = middle
-    assert cause_of(outer) == "data.csv: is upside down"
+def test_others_run_while_one_waits_for_its_next_attempt(desk, patience) -> None:
+    """It holds its place among those that run, and no other's."""
+    made = engine(desk, retries=1)
+    workers = Workers(desk, made.graph, {"Report": [raising, well]})
+    results = run(made, workers)
+    assert set(states(results).values()) == {"ran"}
+    assert workers.submitted.count("Report") == 2
 
 
-def test_cause_of_bounds_what_is_foreign() -> None:
-    """One line with the class, and no more of it than a person reads."""
-    text = cause_of(ValueError("first line\n  second line " + "x" * 5000))
-    assert text.startswith("ValueError: first line second line xxx")
-    assert len(text) == 400
-    assert "\n" not in text
+def test_what_a_killed_attempt_left_is_cleared(desk, patience) -> None:
+    """TFX runs it again in the same folders, and a stray file there would be read with the rest."""
+
+    def half(desk: Desk, graph: Any, name: str) -> Done:
+        done = killed(desk, graph, name)
+        (execution,) = desk.executions()
+        stray = desk.root / name / "examples" / str(execution.id) / "Split-train" / "data-00001"
+        stray.parent.mkdir(parents=True)
+        stray.write_text("half a row")
+        strays.append(stray)
+        return done
+
+    def again(desk: Desk, graph: Any, name: str) -> Done:
+        assert not strays[0].exists()
+        from runners.local.records import Records
+
+        node, records = graph.node(name), Records(desk.store)
+        execution = records.unfinished(node)
+        records.complete(node, execution, desk.outputs(node, str(execution.id)))
+        return Done(name, {}, 0, 1.0, 1.0)
+
+    strays: list[Path] = []
+    results = first(desk, {"Numbers": [half, again]}, retries=1)
+    assert results["Numbers"].state == "ran"
+    (output,) = results["Numbers"].record.outputs
+    assert [file.name for file in Path(output.uri).iterdir()] == ["file.txt"]
+
+
+def test_damaged_work_is_discarded_and_done_again(desk) -> None:
+    """The damaged artifact is no longer live; what it came to again is what was there, so the rest is reused."""
+    results = first(desk)
+    (output,) = results["Fit"].record.outputs
+    Path(output.uri, "file.txt").write_text("flipped")
+    again = first(desk, run_id="run-2")
+    assert states(again) == {
+        "Numbers": "cached",
+        "Judge": "cached",
+        "Report": "cached",
+        "Fit": "ran",
+        "Champion": "ran",
+        "Compare": "cached",
+    }
+    assert again["Fit"].reason == "what is kept of it is damaged: model/file.txt was changed"
+    (artifact,) = desk.store.get_artifacts_by_id([output.id])
+    assert artifact.state == Artifact.DELETED
+    assert set(states(first(desk, run_id="run-3")).values()) == {"cached", "ran"}
+
+
+def test_what_was_made_of_something_else_is_not_kept(desk) -> None:
+    """Code or data that changed while the node ran would else be found under the name of what it was before."""
+    results = first(desk, stale=lambda node: node.id == "Fit")
+    assert results["Fit"].state == "ran"
+    again = first(desk, run_id="run-2")
+    assert {name for name, state in states(again).items() if state == "ran"} == {"Fit", "Champion"}
+
+
+def test_a_resumed_run_goes_on(desk) -> None:
+    """What had finished is kept; the failed one runs again, in its own execution."""
+    first(desk, {"Fit": [raising]})
+    before = {one.id: one.last_update_time_since_epoch for one in desk.executions()}
+
+    def mended(desk: Desk, graph: Any, name: str) -> Done:
+        from runners.local.records import Records
+
+        node, records = graph.node(name), Records(desk.store)
+        execution = records.unfinished(node)
+        records.complete(node, execution, desk.outputs(node, str(execution.id)))
+        return Done(name, {}, 0, 1.0, 1.0)
+
+    made = engine(desk, resumed=True)
+    workers = Workers(desk, made.graph, {"Fit": [mended]})
+    results = run(made, workers)
+    assert states(results) == {
+        "Numbers": "kept",
+        "Judge": "kept",
+        "Report": "kept",
+        "Fit": "ran",
+        "Champion": "ran",
+        "Compare": "ran",
+    }
+    assert workers.submitted == ["Fit", "Compare"]
+    after = {one.id: one.last_update_time_since_epoch for one in desk.executions()}
+    kept = sorted(before)[:3]
+    assert [after[one] for one in kept] == [before[one] for one in kept]
+
+
+def test_tfx_own_cache_answers_only_where_ours_cannot(desk) -> None:
+    """Two caches with two keys would contradict each other."""
+    made = engine(desk, custom_drivers={"Report"})
+    workers = Workers(desk, made.graph)
+    run(made, workers)
+    assert workers.arguments["Report"]["use_cache"] is True
+    assert workers.arguments["Fit"]["use_cache"] is False
+
+
+def test_a_plan_tells_what_a_run_would_do(desk) -> None:
+    """As far as it can be known, and nothing is written."""
+    plans = {one.node: one for one in engine(desk).explain()}
+    assert (plans["Numbers"].action, plans["Numbers"].reason) == ("run", "nothing of it is kept")
+    assert (plans["Judge"].action, plans["Judge"].reason) == ("unknown", "hangs on Numbers, which has to run")
+    assert desk.store.get_executions() == desk.store.get_contexts() == []
+
+    first(desk)
+    written = len(desk.store.get_executions())
+    plans = {one.node: one for one in engine(desk, "run-2").explain()}
+    assert {name: one.action for name, one in plans.items()} == {
+        name: "resolve" if name == "Champion" else "reuse" for name in plans
+    }
+    plans = {one.node: one for one in engine(desk, "run-2", forced=frozenset({"Fit", "Compare"})).explain()}
+    assert (plans["Fit"].action, plans["Fit"].reason) == ("run", "asked for")
+    assert plans["Compare"].action == "unknown"
+    assert plans["Report"].action == "reuse"
+    assert len(desk.store.get_executions()) == written

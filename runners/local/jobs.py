@@ -1,0 +1,96 @@
+"""What a copy of the worker template does: build a pipeline, or launch one of its nodes. Everything heavy is in here."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import traceback
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import SatisficeError, find_cause, shorten
+
+__all__ = ["build", "launch"]
+
+_CAUSE_SHOWN = 400
+
+
+def build(config: str, overrides: list[str], root: str) -> dict[str, Any]:
+    """Imports the user's module, checks it, and compiles the pipeline.
+
+    Args:
+        config: path of the configuration file.
+        overrides: as `--set` takes them.
+        root: pipeline root.
+
+    Returns:
+        `ir`: the serialized Pipeline proto in base64; or `error`: what `as_dict` of an error of ours gives.
+    """
+    from tfx.dsl.compiler import compiler
+
+    from components.lineage.store import connection_config
+    from pipeline.pipeline import create_pipeline
+    from pipeline.user_module import load_user_module
+    from schemas.load import load_config
+
+    try:
+        loaded = load_config(config, overrides)
+        module = load_user_module(loaded.config.model.module, loaded.folder)
+        pipeline = create_pipeline(loaded.config, module, root, connection_config(loaded.config.metadata))
+        compiled = compiler.Compiler().compile(pipeline)
+    except SatisficeError as error:
+        return {"error": error.as_dict(), "traceback": traceback.format_exc()}
+    return {"ir": base64.b64encode(compiled.SerializeToString(deterministic=True)).decode()}
+
+
+def launch(ir: str, node: str, folder: str, use_cache: bool) -> dict[str, Any]:
+    """Launches one node through TFX's portable launcher.
+
+    Args:
+        ir: file that holds the serialized Pipeline proto, its run id filled in.
+        node: id of the node.
+        folder: of the configuration, for the user's module.
+        use_cache: whether TFX's own cache may answer; the engine has one of its own for the nodes that it knows.
+
+    Returns:
+        `{}`; or `cause`, `traceback`, and `retry`: whether another attempt may fare better.
+    """
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+    from tfx.orchestration.portable import launcher
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from pipeline.user_module import add_to_path
+
+    logging.getLogger().setLevel(logging.INFO)
+    add_to_path(Path(folder))
+    pipeline = pipeline_pb2.Pipeline.FromString(Path(ir).read_bytes())
+    deployment = runner_utils.extract_local_deployment_config(pipeline)
+    connection = getattr(
+        deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof("connection_config")
+    )
+    proto = next(one.pipeline_node for one in pipeline.nodes if one.pipeline_node.node_info.id == node)
+    proto.execution_options.caching_options.enable_cache = use_cache
+    try:
+        launcher.Launcher(
+            pipeline_node=proto,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=pipeline.pipeline_info,
+            pipeline_runtime_spec=pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, node),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
+        ).launch()
+    except Exception as error:  # noqa: BLE001 - whatever user code raises in a node is the node's failure
+        traceback.print_exc()
+        ours = find_cause(error)
+        return {"cause": cause_of(error), "retry": ours is None, "traceback": traceback.format_exc()}
+    return {}
+
+
+def cause_of(error: BaseException) -> str:
+    """What went wrong, in one message: ours where one is in the chain of causes, else the foreign one's first lines."""
+    ours = find_cause(error)
+    if ours is not None:
+        return str(ours)
+    text = " ".join(str(error).split())
+    return shorten(f"{type(error).__name__}: {text}", _CAUSE_SHOWN)

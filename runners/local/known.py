@@ -1,0 +1,97 @@
+"""What the engine knows of nodes by their type, so that it can decide about them without TFX: drivers and resolvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runners.local.graph import Node
+from runners.local.records import Artifacts, Records
+from schemas.config import PushConfig, SourceConfig
+
+__all__ = ["NEVER_ALIKE", "driver_parameters", "has_known_driver", "resolve"]
+
+NEVER_ALIKE = frozenset({"served_state"})
+"""Parameters that a driver adds, and that the node itself changes by what it does."""
+
+_STRATEGY = "components.lineage.champion.ChampionStrategy"
+
+_Driver = Callable[[Mapping[str, Any], Artifacts], dict[str, str | int | float]]
+
+
+def _example_gen(parameters: Mapping[str, Any], _: Artifacts) -> dict[str, str | int | float]:
+    from components.example_gen.fingerprint import content_fingerprint
+    from components.example_gen.read import find_files
+
+    source = SourceConfig.model_validate_json(parameters["source"])
+    return {"input_fingerprint": content_fingerprint(find_files(source.path)), "span": 0}
+
+
+def _pusher(parameters: Mapping[str, Any], inputs: Artifacts) -> dict[str, str | int | float]:
+    from components.pusher.publish import served_state
+    from schemas.decision import Decision
+    from serving.store import VersionStore
+
+    base_path = PushConfig.model_validate_json(parameters["push"]).serving.base_path
+    decision = Decision.model_validate_json(Path(inputs["decision"][0].uri, "decision.json").read_bytes())
+    return {"served_state": served_state(decision, VersionStore(base_path))}
+
+
+_DRIVERS: dict[str, _Driver] = {
+    "components.example_gen.component.ExampleGen": _example_gen,
+    "components.pusher.component.Pusher": _pusher,
+}
+
+
+def has_known_driver(node: Node, custom_drivers: set[str]) -> bool:
+    """Whether the engine knows what a node's driver adds: it has none, or one of ours."""
+    return node.id not in custom_drivers or node.type in _DRIVERS
+
+
+def driver_parameters(node: Node, inputs: Artifacts) -> dict[str, str | int | float]:
+    """What the node's driver will add to its parameters, the same as in the driver itself."""
+    driver = _DRIVERS.get(node.type)
+    return driver(node.parameters, inputs) if driver else {}
+
+
+def _arguments_of(node: Node) -> dict[str, str] | None:
+    """The arguments of our own resolver strategy; None where the strategy is another."""
+    for graph in node.proto.inputs.input_graphs.values():
+        for one in graph.nodes.values():
+            if one.op_node.op_type == _STRATEGY:
+                return {key: value.value.field_value.string_value for key, value in one.op_node.kwargs.items()}
+    return None
+
+
+def resolve(node: Node, records: Records, results: Mapping[str, Artifacts]) -> Artifacts | None:
+    """What a resolver chooses; None where its strategy is none of ours.
+
+    Args:
+        node: the resolver.
+        records: of the run.
+        results: node id to the outputs of nodes that have ended.
+    """
+    arguments = _arguments_of(node)
+    if arguments is None:
+        return None
+    from components.lineage.served import choose
+
+    trained = [
+        one
+        for channels in node.resolver_inputs.values()
+        for one in channels
+        if one.producer and one.artifact_type == "Model"
+    ]
+    candidates = results[trained[0].producer].get(trained[0].output_key, []) if trained else []
+    found = choose(
+        next(iter(candidates), None),
+        records.artifacts_of_type(node, "PushedModel"),
+        records.artifacts_of_type(node, "Model"),
+        arguments["base_path"],
+    )
+    return {
+        "candidate": candidates,
+        "served": [found.push] if found.push is not None else [],
+        "champion": [found.champion] if found.champion is not None else [],
+    }

@@ -1,0 +1,249 @@
+"""A process that has imported TFX, and makes a copy of itself for each piece of work.
+
+Importing TFX takes seconds, so it is paid once; a fork takes a few hundredths. Each node thus begins from the same
+clean state, its peak memory is its own, and whatever it leaves behind goes with it. TensorFlow starts its threads with
+the first operation, which the template never runs, so that there is nothing in it that a fork would break.
+
+The template dies with the process that started it, and the copies with the template: the kernel sees to both.
+
+Protocol, a JSON object a line: `{"id", "job", "arguments", "log"}` in; `{"ready"}`, then `{"id", "result", "usage"}`
+out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Done", "Template", "die_with_parent"]
+
+_PR_SET_PDEATHSIG = 1
+_HEAVY = (
+    "tfx.orchestration.portable.launcher",
+    "tfx.orchestration.local.runner_utils",
+    "tensorflow_transform",
+    "tf_keras",
+    "pyarrow.csv",
+)
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process when its parent ends, however that ends (Linux)."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel knew
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A piece of work that has ended.
+
+    Attributes:
+        id: of the work.
+        result: what the job returned; None where its process died.
+        status: exit status as `os.waitstatus_to_exitcode` gives it.
+        peak_memory_mb: largest resident set of its process, which includes what the template had imported.
+        cpu_s: processor time of its process.
+    """
+
+    id: str
+    result: dict[str, Any] | None
+    status: int
+    peak_memory_mb: float
+    cpu_s: float
+
+
+class Template:
+    """The caller's side: starts the template, hands work to it, hears of its end."""
+
+    def __init__(self, log: Path, path: list[str]) -> None:
+        """Starts the process, which begins to import at once.
+
+        Args:
+            log: file that takes what the template and the imports write.
+            path: entries to append to `sys.path`.
+        """
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, *path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            )
+        self._buffer = b""
+        self.ready_after_s: float | None = None
+
+    def submit(self, work: str, job: str, arguments: dict[str, Any], log: Path) -> None:
+        """Has a copy of the template call `job(**arguments)`, a function `module:name`, with its noise in a log."""
+        line = json.dumps({"id": work, "job": job, "arguments": arguments, "log": str(log)})
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def wait(self, timeout_s: float | None = None) -> Done | None:
+        """The next piece of work that ends; None where the time ran out.
+
+        Raises:
+            EOFError: the template itself has died.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            while b"\n" in self._buffer:
+                line, self._buffer = self._buffer.split(b"\n", 1)
+                message = json.loads(line)
+                if "ready" in message:
+                    self.ready_after_s = message["ready"]
+                    continue
+                return Done(**message)
+            if not self._read(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                return None
+
+    def _read(self, timeout_s: float | None) -> bool:
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout_s):
+                return False
+        chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+        if not chunk:
+            raise EOFError(f"the worker template ended with status {self._process.wait()}")
+        self._buffer += chunk
+        return True
+
+    def close(self) -> None:
+        """Ends the template and every copy of it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+# --- the template's side ----------------------------------------------------------------------------------------------
+
+
+def _main(path: list[str]) -> None:
+    die_with_parent()
+    started = time.monotonic()
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    sys.path += [entry for entry in path if entry not in sys.path]
+    answers = os.dup(1)
+    os.set_inheritable(answers, False)
+    os.dup2(2, 1)  # whatever imports print belongs into the log
+    for module in _HEAVY:
+        importlib.import_module(module)
+    _answer(answers, {"ready": round(time.monotonic() - started, 3)})
+    _Server(answers).serve()
+
+
+def _answer(answers: int, message: dict[str, Any]) -> None:
+    os.write(answers, json.dumps(message).encode() + b"\n")
+
+
+class _Server:
+    def __init__(self, answers: int) -> None:
+        self._answers = answers
+        self._running: dict[int, tuple[str, str]] = {}
+        self._buffer = b""
+
+    def serve(self) -> None:
+        """Forks for each line, and answers for each copy that ends, until the caller closes the pipe."""
+        awake, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        with selectors.DefaultSelector() as selector:
+            selector.register(0, selectors.EVENT_READ)
+            selector.register(awake, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fd == awake:
+                        os.read(awake, 4096)
+                        self._reap()
+                    elif not self._take():
+                        return
+
+    def _take(self) -> bool:
+        chunk = os.read(0, 1 << 16)
+        if not chunk:
+            return False
+        self._buffer += chunk
+        while b"\n" in self._buffer:
+            line, self._buffer = self._buffer.split(b"\n", 1)
+            self._fork(json.loads(line))
+        return True
+
+    def _fork(self, work: dict[str, Any]) -> None:
+        descriptor, result = tempfile.mkstemp(prefix="satisfice-", suffix=".json")
+        os.close(descriptor)
+        child = os.fork()
+        if child == 0:
+            _run(work, result)
+        self._running[child] = (work["id"], result)
+
+    def _reap(self) -> None:
+        while self._running:
+            child, status, usage = os.wait4(-1, os.WNOHANG)
+            if child == 0:
+                return
+            work, path = self._running.pop(child)
+            text = Path(path).read_text(encoding="utf-8")
+            os.unlink(path)
+            _answer(
+                self._answers,
+                {
+                    "id": work,
+                    "result": json.loads(text) if text else None,
+                    "status": os.waitstatus_to_exitcode(status),
+                    "peak_memory_mb": round(usage.ru_maxrss / 1024, 1),
+                    "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+                },
+            )
+
+
+def _run(work: dict[str, Any], path: str) -> None:
+    """In the copy: calls the job and writes its result, then ends without the interpreter's clean-up.
+
+    TensorFlow and Beam have been seen to crash in it, after all was done.
+    """
+    status = 1
+    try:
+        die_with_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        sink = os.open(work["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for descriptor in (1, 2):
+            os.dup2(sink, descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        module, name = work["job"].split(":")
+        job: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
+        result = job(**work["arguments"])
+        Path(path).write_text(json.dumps(result), encoding="utf-8")
+        status = 0
+    except BaseException:  # noqa: BLE001 - the process ends here whatever was raised, and the log is all that tells
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict
 __all__ = [
     "DATA_DECISION_FILE",
     "DECISION_FILE",
+    "FIGURES_FILE",
     "PUSH_RESULT_FILE",
     "TRAINING_FILE",
     "Anomaly",
     "DataDecision",
     "Decision",
     "Figure",
+    "Figures",
     "GateResult",
     "Outcome",
     "PushResult",
@@ -27,6 +29,7 @@ __all__ = [
 DECISION_FILE = "decision.json"
 DATA_DECISION_FILE = "data_decision.json"
 PUSH_RESULT_FILE = "push_result.json"
+FIGURES_FILE = "figures.json"
 TRAINING_FILE = "training.json"
 """Names of the files that hold the records in their artifacts; the last is the trainer's, in its ModelRun."""
 
@@ -70,6 +73,26 @@ class Figure(_Record):
     interval: tuple[float, float] | None = None
     how: str = ""
     machine: str = ""
+
+
+class Figures(_Record):
+    """What one node measured, of the candidate and of the champion.
+
+    Attributes:
+        candidate: digest of the bytes that were loaded and measured.
+        champion: digest of the champion's bytes; "" where there is none, or it was not measured.
+        figures: of both, each with the digest of its payload.
+        notes: what a reader should know beside the figures (why the champion was not measured).
+    """
+
+    candidate: str
+    champion: str = ""
+    figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, digest: str) -> tuple[Figure, ...]:
+        """The figures of one payload."""
+        return tuple(figure for figure in self.figures if figure.digest == digest)
 
 
 class GateResult(_Record):

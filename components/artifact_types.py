@@ -1,4 +1,4 @@
-"""The artifact types of our own in ML Metadata: decisions, beside TFX's standard artifacts.
+"""The artifact types of our own in ML Metadata: decisions and profiles, beside TFX's standard artifacts.
 
 Each artifact is a folder with one JSON file, named by `*_FILE`, that holds a record of `schemas.decision`. The
 properties repeat what a resolver or a condition in the graph has to read.
@@ -6,7 +6,7 @@ properties repeat what a resolver or a condition in the graph has to read.
 
 from tfx.types import artifact
 
-__all__ = ["DataDecision", "Decision"]
+__all__ = ["DataDecision", "Decision", "Profile"]
 
 
 class Decision(artifact.Artifact):
@@ -33,3 +33,13 @@ class DataDecision(artifact.Artifact):
         "outcome": artifact.Property(type=artifact.PropertyType.STRING),
         "proceed": artifact.Property(type=artifact.PropertyType.INT),
     }
+
+
+class Profile(artifact.Artifact):
+    """What was measured of the payloads themselves: latency, size, memory, parity (`schemas.decision.Figures`).
+
+    Properties: `digest` of the candidate's payload.
+    """
+
+    TYPE_NAME = "Profile"
+    PROPERTIES = {"digest": artifact.Property(type=artifact.PropertyType.STRING)}

@@ -15,7 +15,7 @@ from rich.table import Table
 from components.lineage.reader import NodeRecord, RunRecord
 from runners.notes import note_of
 from schemas.decision import DataDecision, Decision, GateResult, PushResult
-from schemas.metrics import PROFILED, QUALITY
+from schemas.metrics import direction
 
 __all__ = [
     "ProgressView",
@@ -234,7 +234,7 @@ def _limit(result: GateResult) -> str:
 def _is_upper(result: GateResult) -> bool:
     """Whether the limit is one that the value must not exceed."""
     if result.condition in ("max_drop", "at_least_champion_minus"):
-        return result.metric in PROFILED or QUALITY[result.metric].better == "lower"
+        return direction(result.metric) == "lower"
     return result.condition != "min"
 
 

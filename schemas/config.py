@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from schemas.errors import close_match
-from schemas.metrics import PROFILED, QUALITY
+from schemas.metrics import PROFILED, QUALITY, direction
 
 __all__ = [
     "BeamConfig",
@@ -287,7 +287,7 @@ class SatisfyGate(Section):
     slice_by: tuple[Text, ...] = ()
     min_examples: NotNegative = 0
     batch_size: Positive | None = None
-    against: Literal["saved_model", "trained"] | None = None
+    against: Literal["saved_model", "trained", "serving_examples"] | None = None
     min: float | None = None
     max: float | None = None
     max_gap: Annotated[float, Field(ge=0)] | None = None
@@ -322,7 +322,7 @@ class SatisfyGate(Section):
 
     @model_validator(mode="after")
     def _condition_fits_metric(self) -> Self:
-        better = QUALITY[self.metric].better if self.metric in QUALITY else "lower"
+        better = direction(self.metric)
         if better == "neither" and self.condition in ("max_drop", "max_ratio_to_champion"):
             raise _refusal(f"{self.metric} is neither better when higher nor when lower", "min, max or max_gap")
         if better == "higher" and self.condition == "max_ratio_to_champion":

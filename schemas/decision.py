@@ -40,6 +40,10 @@ Outcome = Literal["push", "block", "pending", "already_served"]
 
 Payload = Literal["saved_model", "tflite"]
 
+Against = Literal["saved_model", "trained", "serving_examples"]
+"""What a figure of parity compares a payload's predictions with: the SavedModel's serving signature, the model as it
+was trained, or the SavedModel's signature that takes tf.Examples."""
+
 Condition = Literal["min", "max", "max_gap", "max_drop", "max_ratio_to_champion", "at_least_champion_minus"]
 
 
@@ -61,6 +65,13 @@ class Figure(_Record):
         interval: 95 % confidence interval, in `unit`; None where none was computed.
         how: what measured it (`tfma 0.52`, `profiler`).
         machine: the fingerprint of the machine, where the figure depends on it; else "".
+        batch_size: examples in one request, for latency and throughput; else None.
+        against: what a figure of parity was measured against (`trained`, `saved_model`); else None.
+        ratio_to_champion: candidate's over champion's figure, measured in pairs in one process; None where it was not.
+            It stands on the candidate's figure and is what `max_ratio_to_champion` judges before it divides figures
+            that were measured apart.
+        ratio_interval: 95 % confidence interval of that ratio.
+        why_not: why there is no value, in words; "" where nothing more is known than that there is none.
     """
 
     metric: str
@@ -73,6 +84,11 @@ class Figure(_Record):
     interval: tuple[float, float] | None = None
     how: str = ""
     machine: str = ""
+    batch_size: int | None = None
+    against: Against | None = None
+    ratio_to_champion: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    why_not: str = ""
 
 
 class Figures(_Record):

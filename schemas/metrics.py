@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PROFILED", "QUALITY", "Direction", "ProfiledMetric", "QualityMetric"]
+__all__ = ["PROFILED", "QUALITY", "Direction", "ProfiledMetric", "QualityMetric", "direction"]
 
 Direction = Literal["higher", "lower", "neither"]
 
@@ -32,13 +32,15 @@ class QualityMetric:
 
 @dataclass(frozen=True)
 class ProfiledMetric:
-    """A figure of the payload itself. All of them should be small.
+    """A figure of the payload itself.
 
     Attributes:
         unit: of the figure.
+        better: which direction is better.
     """
 
     unit: str
+    better: Literal["higher", "lower"] = "lower"
 
 
 def _tfma(class_name: str, better: Direction = "higher") -> QualityMetric:
@@ -113,6 +115,7 @@ QUALITY: dict[str, QualityMetric] = {
 }
 
 PROFILED: dict[str, ProfiledMetric] = {
+    "class_agreement": ProfiledMetric("1", "higher"),
     "latency_p50_ms": ProfiledMetric("ms"),
     "latency_p95_ms": ProfiledMetric("ms"),
     "latency_p99_ms": ProfiledMetric("ms"),
@@ -121,4 +124,10 @@ PROFILED: dict[str, ProfiledMetric] = {
     "mean_abs_difference": ProfiledMetric("1"),
     "peak_memory_mb": ProfiledMetric("MB"),
     "size_mb": ProfiledMetric("MB"),
+    "throughput_per_s": ProfiledMetric("1/s", "higher"),
 }
+
+
+def direction(metric: str) -> Direction:
+    """Which direction is better for a metric of either kind."""
+    return QUALITY[metric].better if metric in QUALITY else PROFILED[metric].better

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from schemas.config import ChampionGate, GatesConfig, SatisfyGate
 from schemas.decision import Condition, Decision, Figure, GateResult, Outcome, Verdict
-from schemas.metrics import PROFILED, QUALITY
+from schemas.metrics import direction
 
 __all__ = ["Champion", "decide"]
 
@@ -138,7 +138,7 @@ class _Judge:
         on_inconclusive: str = "block",
     ) -> GateResult:
         """Worse than the champion by `allowed` at most, in the metric's unit."""
-        sign = -1 if metric in PROFILED or QUALITY[metric].better == "lower" else 1
+        sign = -1 if direction(metric) == "lower" else 1
         served = self._served(figure, metric)
         if isinstance(served, tuple):
             return self._result(path, condition, metric, figure, *served)

@@ -40,8 +40,10 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 class Evaluator(base_beam_component.BaseBeamComponent):
     """Measures the quality of candidate and champion on the whole of some splits and on each slice.
 
-    Output `evaluation`: what `tfma.load_eval_results` reads, with the figures that TFX's own Evaluator gives. Unlike that
-    one it does not bless: thresholds have no place in its configuration.
+    Output `evaluation`: what `tfma.load_eval_results` reads, with the figures that TFX's own Evaluator gives; and the same
+    as `schemas.decision.Figures` (`figures.json`), with the digests of the bytes that were loaded, for the Gate. Unlike
+    that one it does not bless: thresholds have no place in its configuration. A champion that cannot be evaluated any
+    more is left out, and a note says why.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -80,7 +82,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 ),
                 example_splits=json.dumps(list(example_splits)),
                 intervals=intervals,
-                code_fingerprint=code_fingerprint("components.evaluator"),
+                code_fingerprint=code_fingerprint("components.evaluator", "components.evaluation", "schemas"),
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             )
         )

@@ -15,10 +15,15 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.evaluator.fit import Unsupported, check_config
+from schemas.decision import FIGURES_FILE, Figures
+from schemas.errors import shorten
+from serving import payload
 
 __all__ = ["Executor"]
 
 _METHODS = {"jackknife": "JACKKNIFE", "poisson_bootstrap": "POISSON_BOOTSTRAP"}
+
+_CAUSE_SHOWN = 300
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +38,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         base_executor.BaseExecutor.__init__(self, context)
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Write metrics and configuration into the evaluation's folder."""
+        """Write metrics, configuration and figures into the evaluation's folder."""
+        candidate = _digest(artifact_utils.get_single_instance(input_dict["model"]))
+        baseline = input_dict.get("baseline_model") or []
+        champion = _digest(baseline[0]) if baseline else ""
+        notes = []
+        try:
+            self._evaluate(input_dict, output_dict, exec_properties)
+        except Exception as error:
+            if not baseline:
+                raise
+            _log.warning("Evaluating again without the champion", exc_info=True)
+            # Whatever is wrong with the candidate as well, is raised here.
+            self._evaluate({**input_dict, "baseline_model": []}, output_dict, exec_properties)
+            notes.append(f"the champion can no longer be evaluated: {_in_short(error)}")
+            champion = ""
+        folder = artifact_utils.get_single_uri(output_dict["evaluation"])
+        figures = _figures(folder, candidate, champion, notes)
+        Path(folder, FIGURES_FILE).write_text(figures.model_dump_json(indent=1), encoding="utf-8")
+
+    def _evaluate(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         config = _eval_config(exec_properties)
         started = time.monotonic()
         try:
@@ -55,6 +79,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             "example_splits": exec_properties["example_splits"],
         }
         stock.Executor(self._context).Do(input_dict, output_dict, properties)
+
+
+def _figures(folder: str, candidate: str, champion: str, notes: list[str]) -> Figures:
+    """What was written, as the Gate reads it, under the digests of the bytes that were loaded."""
+    from components.evaluation.figures import read_figures
+
+    figures = read_figures(folder, candidate, champion=False)
+    if champion:
+        figures += read_figures(folder, champion, champion=True)
+    return Figures(candidate=candidate, champion=champion, figures=tuple(figures), notes=tuple(notes))
+
+
+def _digest(model: types.Artifact) -> str:
+    return payload.digest(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
+
+
+def _in_short(error: Exception) -> str:
+    return shorten(" ".join(f"{type(error).__name__}: {error}".split()), _CAUSE_SHOWN)
 
 
 def _eval_config(exec_properties: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifact_types import Decision
+from components.artifact_types import Decision, Profile
 from components.code import code_fingerprint
 from components.gate import executor
 from schemas.config import GatesConfig
@@ -24,6 +24,7 @@ class GateSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "profile": component_spec.ChannelParameter(type=Profile, optional=True),
         "served": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
     OUTPUTS = {
@@ -49,26 +50,30 @@ class Gate(base_component.BaseComponent):
         served: types.BaseChannel,
         gates: GatesConfig,
         config_digest: str,
+        *,
+        profile: types.BaseChannel | None = None,
     ) -> None:
         """Makes the node.
 
         Args:
             model: the candidate.
             model_run: the record of its training, which holds the digest of the bytes that were made.
-            evaluation: of candidate and champion.
+            evaluation: the figures of quality, of candidate and champion.
             served: the champion's push record; empty on the first run.
             gates: the configuration's section.
             config_digest: of the resolved configuration, for the record.
+            profile: the figures of the payloads themselves; without it, gates on them are not measured.
         """
         super().__init__(
             GateSpec(
                 model=model,
                 model_run=model_run,
                 evaluation=evaluation,
+                profile=profile,
                 served=served,
                 gates=gates.model_dump_json(by_alias=True),
                 config_digest=config_digest,
-                code_fingerprint=code_fingerprint("components.gate", "components.evaluation", "schemas"),
+                code_fingerprint=code_fingerprint("components.gate", "schemas"),
                 decision=types.Channel(type=Decision),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

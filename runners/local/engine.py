@@ -1,8 +1,8 @@
 """Runs the nodes of a compiled pipeline: what can be reused is reused without TFX, what has to run runs in workers.
 
 What to do about a node is chosen once all that it needs has ended (`runners.local.choice`). Work that is known, and whose
-files are as they were, is published again; the rest is launched by TFX's portable launcher in a copy of the worker
-template, as many nodes at once as there are processors. The state of a node is read from ML Metadata after it was
+files are as they were, is published again; light nodes (`runners.local.light`) are done in this process; the rest is
+launched by TFX's portable launcher in a copy of the worker template, as many nodes at once as there are processors. The state of a node is read from ML Metadata after it was
 launched, since the launcher does not raise for every failure.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.reader import NodeRecord
+from runners.local import light
 from runners.local.choice import Choice, Chooser
 from runners.local.graph import Graph, Node
 from runners.local.template import Done
@@ -117,6 +118,7 @@ class Engine:
     _results: dict[str, NodeResult] = field(default_factory=dict)
     _running: dict[str, _Work] = field(default_factory=dict)
     _waiting: list[_Work] = field(default_factory=list)
+    _ended_here: list[Done] = field(default_factory=list)
 
     def run(
         self, workers: Workers, on_start: Callable[[str], None], on_end: Callable[[NodeResult], None]
@@ -204,8 +206,14 @@ class Engine:
         self.chooser.cache.forget(choice.damaged)
 
     def _submit(self, workers: Workers, work: _Work) -> None:
+        """Hands a node to a worker; one that is light is done on the spot, and its end heard of like any other's."""
         self._clear(work.node)
         self._running[work.node.id] = work
+        if work.choice.ingredients is not None and light.is_light(work.node):
+            records, inputs = self.chooser.records, work.choice.inputs
+            done = light.run_here(work.node, records, inputs, self.graph.root, self.graph.run_id, work.log)
+            self._ended_here.append(done)
+            return
         workers.submit(
             work.node.id,
             "runners.local.jobs:launch",
@@ -243,7 +251,7 @@ class Engine:
         if not self._running:
             time.sleep(pause or 0.0)
             return None
-        done = workers.wait(pause)
+        done = self._ended_here.pop() if self._ended_here else workers.wait(pause)
         return None if done is None else self._ended(self._running.pop(done.id), done)
 
     def _ended(self, work: _Work, done: Done) -> NodeResult | None:

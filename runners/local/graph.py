@@ -84,6 +84,11 @@ class Graph:
         """The pipeline root."""
         return str(self.ir.runtime_spec.pipeline_root.field_value.string_value)
 
+    @property
+    def run_id(self) -> str:
+        """Of the run."""
+        return str(self.ir.runtime_spec.pipeline_run_id.field_value.string_value)
+
     def node(self, name: str) -> Node:
         """The node of an id; KeyError where there is none."""
         for node in self.nodes:

@@ -105,11 +105,12 @@ class Records:
         execution = self._execution(node, _Execution.COMPLETE, {})
         return self._put(node, execution, {}, chosen, _Event.INPUT, _Event.INTERNAL_OUTPUT)
 
-    def new_artifact(self, type_name: str, uri: str) -> Any:
-        """An artifact that is not in the store yet. Its type must be: some run has put it out through TFX."""
-        if type_name not in self._types:
-            self._types[type_name] = self.store.get_artifact_type(type_name).id
-        return metadata_store_pb2.Artifact(type_id=self._types[type_name], type=type_name, uri=uri)
+    def output(self, node: Node, key: str, uri: str) -> Any:
+        """An artifact that is not in the store yet, for one of a node's outputs. Its type is registered as TFX would."""
+        spec = node.proto.outputs.outputs[key].artifact_spec.type
+        if spec.name not in self._types:
+            self._types[spec.name] = self.store.put_artifact_type(spec, can_add_fields=True, can_omit_fields=True)
+        return metadata_store_pb2.Artifact(type_id=self._types[spec.name], type=spec.name, uri=uri)
 
     def discard(self, artifacts: Sequence[Any]) -> None:
         """Marks artifacts as no longer live: their files are damaged or gone."""

@@ -57,14 +57,15 @@ class Done:
         id: of the work.
         result: what the job returned; None where its process died.
         status: exit status as `os.waitstatus_to_exitcode` gives it.
-        peak_memory_mb: largest resident set of its process, which includes what the template had imported.
+        peak_memory_mb: largest resident set of its process, which includes what the template had imported; None where it
+            had none of its own.
         cpu_s: processor time of its process.
     """
 
     id: str
     result: dict[str, Any] | None
     status: int
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     cpu_s: float
 
 

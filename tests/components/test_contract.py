@@ -20,7 +20,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.types import standard_artifacts
 
-from components.artifact_types import Decision
+from components.artifact_types import Decision, Profile
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
 from components.evaluation.eval_config import eval_config
@@ -72,6 +72,7 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         channel(standard_artifacts.PushedModel),
         GatesConfig.model_validate({"optimize": {"metric": "auc"}}),
         "c0ffee",
+        profile=channel(Profile),
     ),
     "Pusher": lambda: Pusher(
         channel(standard_artifacts.Model),

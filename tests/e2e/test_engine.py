@@ -53,6 +53,14 @@ def test_an_unchanged_run_starts_no_worker(bench: Bench) -> None:
     assert all(node["peak_memory_mb"] is None for node in answer.json["nodes"])
 
 
+def test_another_limit_is_judged_without_a_worker(bench: Bench) -> None:
+    """Gate and Pusher run in the runner's own process, which imports no TFX for them."""
+    answer = bench.run("gates.satisfy.0.min=0.02")
+    assert ran(answer) == {"Gate", "Pusher"}
+    assert all(node["peak_memory_mb"] is None for node in answer.json["nodes"])
+    assert "template.log" not in {file.name for file in Path(answer.json["log"]).parent.iterdir()}
+
+
 def test_a_file_that_was_only_touched_runs_nothing(bench: Bench) -> None:
     """Content counts, not times."""
     text = bench.data.read_bytes()

@@ -163,11 +163,11 @@ def test_artifacts_of_other_pipelines_are_not_seen(desk) -> None:
     assert Records(desk.store).artifacts_of_type(node, "Examples") == []
 
 
-def test_a_new_artifact_has_the_type_that_tfx_registered(desk) -> None:
-    """So that a channel of that type finds it."""
+def test_an_output_has_the_type_that_tfx_registers(desk) -> None:
+    """Whoever puts it out first, so that a channel of that type finds it."""
     graph, records = desk.graph(), Records(desk.store)
+    made = records.output(graph.node("Numbers"), "examples", "/somewhere")
     known = desk.launch(graph, "Numbers")["examples"][0]
-    made = records.new_artifact("Examples", "/somewhere")
     assert (made.type_id, made.type, made.uri) == (known.type_id, "Examples", "/somewhere")
 
 

@@ -1,0 +1,105 @@
+"""Reads the figures of candidate and champion, has them judged, writes the decision and the standard blessing. No TFX."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from components.gate.decide import Champion, decide
+from components.lineage.served import saved_model_of
+from components.work import Call, write_file, write_record
+from schemas.config import GatesConfig
+from schemas.decision import DECISION_FILE, FIGURES_FILE, TRAINING_FILE, Figures
+from schemas.errors import DigestMismatchError, NotAPayloadError
+from serving import payload
+
+__all__ = ["judge"]
+
+_BLESSED = "blessed"
+_MODEL_ID = "current_model_id"
+_MODEL_URI = "current_model"
+_FILES = {True: "BLESSED", False: "NOT_BLESSED"}
+"""What TFX's own Evaluator writes, and its resolvers read (`tfx.components.evaluator.constants`)."""
+
+
+def judge(call: Call) -> None:
+    """Judges the candidate by every gate. A block is written down like any other decision; it is no failure.
+
+    Raises:
+        DigestMismatchError: the candidate's bytes are not those that were trained, or not those that were measured.
+        NotAPayloadError: what was measured left no figures.
+    """
+    model = call.one("model")
+    digest = _trained_digest(model, call.one("model_run"))
+    measured = [_figures(call.one("evaluation"), digest)]
+    profile = call.any("profile")
+    if profile is not None:
+        measured.append(_figures(profile, digest))
+    decision = decide(
+        GatesConfig.model_validate_json(call.parameters["gates"]),
+        digest,
+        [figure for figures in measured for figure in figures.of(digest)],
+        _champion(call.any("served"), measured),
+        call.parameters["config_digest"],
+    )
+    output = call.outputs["decision"]
+    output.properties["outcome"].string_value = decision.outcome
+    output.properties["digest"].string_value = digest
+    write_record(output, DECISION_FILE, decision)
+    _bless(call.outputs["blessing"], model, decision.outcome in ("push", "already_served"))
+
+
+def _trained_digest(model: Any, model_run: Any) -> str:
+    """The digest of the candidate's bytes, which have to be the ones that the Trainer made."""
+    path = saved_model_of(model)
+    made = json.loads(Path(model_run.uri, TRAINING_FILE).read_text(encoding="utf-8"))["digest"]
+    found = payload.digest(path)
+    if found != made:
+        raise DigestMismatchError(
+            str(path),
+            "does not hold the bytes that were trained and evaluated",
+            expected=f"the digest {made}",
+            got=found,
+            remedy=f"Remove the folder {model.uri}: the next run trains anew.",
+        )
+    return found
+
+
+def _figures(artifact: Any, digest: str) -> Figures:
+    """What a node measured, which has to be of the candidate's bytes."""
+    file = Path(artifact.uri, FIGURES_FILE)
+    remedy = f"Remove the folder {artifact.uri}: the next run measures anew."
+    try:
+        figures = Figures.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        text = " ".join(str(error).split())
+        raise NotAPayloadError(str(file), "holds no figures", expected="a record", got=text, remedy=remedy) from error
+    if figures.candidate != digest:
+        raise DigestMismatchError(
+            str(file),
+            "does not hold the figures of the candidate",
+            expected=f"figures of the digest {digest}",
+            got=figures.candidate,
+            remedy=remedy,
+        )
+    return figures
+
+
+def _champion(pushed: Any | None, measured: list[Figures]) -> Champion | None:
+    """The champion, from the push record that the resolver found; its figures where it was measured."""
+    if pushed is None:
+        return None
+    digest = pushed.custom_properties["digest"].string_value
+    figures = [figure for one in measured for figure in one.of(digest)]
+    return Champion(digest, pushed.custom_properties["version"].int_value, figures)
+
+
+def _bless(blessing: Any, model: Any, blessed: bool) -> None:
+    """Writes what TFX's own resolvers read."""
+    blessing.custom_properties[_MODEL_URI].string_value = model.uri
+    blessing.custom_properties[_MODEL_ID].int_value = model.id
+    blessing.custom_properties[_BLESSED].int_value = int(blessed)
+    write_file(blessing, _FILES[blessed], "")

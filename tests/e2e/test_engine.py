@@ -34,7 +34,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     made.edit(lambda raw: raw["gates"].update(satisfy=[{"metric": "auc", "min": 0.01}], optimize=None))
     first = made.run()
     assert (first.code, first.json["outcome"]) == (0, "pushed"), first.out
-    assert made.run().json["outcome"] == "already_served"
+    second = made.run()
+    assert second.json["outcome"] == "already_served"
+    assert ran(second) == {"Gate", "Pusher"}, "what is served has changed, and nothing else"
+    logs = {file.name for file in Path(second.json["log"]).parent.iterdir()}
+    assert "template.log" not in logs, "neither takes TFX, so no worker has imported it"
     return made
 
 
@@ -54,7 +58,7 @@ def test_an_unchanged_run_starts_no_worker(bench: Bench) -> None:
 
 
 def test_another_limit_is_judged_without_a_worker(bench: Bench) -> None:
-    """Gate and Pusher run in the runner's own process, which imports no TFX for them."""
+    """Gate and Pusher run in the runner's own process."""
     answer = bench.run("gates.satisfy.0.min=0.02")
     assert ran(answer) == {"Gate", "Pusher"}
     assert all(node["peak_memory_mb"] is None for node in answer.json["nodes"])

@@ -71,6 +71,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _evaluate_on_beam(
         self, config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
+        from tfx.components import Evaluator as _  # noqa: F401 - completes tfma, where the package was left closed
         from tfx.components.evaluator import executor as stock
         from tfx.utils import proto_utils
 

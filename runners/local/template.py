@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runners.local.lean import import_all, leave_closed
+
 __all__ = ["Done", "Template", "die_with_parent"]
 
 _PR_SET_PDEATHSIG = 1
@@ -38,6 +40,7 @@ _HEAVY = (
     "tensorflow_transform",
     "tf_keras",
     "pyarrow.csv",
+    "pipeline.pipeline",
 )
 
 
@@ -148,8 +151,8 @@ def _main(path: list[str]) -> None:
     answers = os.dup(1)
     os.set_inheritable(answers, False)
     os.dup2(2, 1)  # whatever imports print belongs into the log
-    for module in _HEAVY:
-        importlib.import_module(module)
+    leave_closed("tfx.components")
+    import_all(_HEAVY)
     _answer(answers, {"ready": round(time.monotonic() - started, 3)})
     _Server(answers).serve()
 

@@ -11,18 +11,22 @@ user's code is that example's `taxi_utils.py`, named by its dotted path, which s
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-from bench.process import python, run_measured
+from bench.judge import judge
+from bench.process import python, run_measured, stage
 
-__all__ = ["build", "main", "measure"]
+__all__ = ["build", "count_rows", "main", "measure"]
 
 NAME = "stock_taxi"
 _USER_MODULE = "tfx.examples.chicago_taxi_pipeline.taxi_utils"
 _EVAL_STEPS = 150
+_RECORD_HEADER = 12
+"""Bytes before a TFRecord's data: its length (8) and a checksum."""
+_RECORD_FOOTER = 4
 
 
 def main() -> None:
@@ -48,7 +52,8 @@ def measure(csv: Path, work: Path, steps: int = 1000) -> dict[str, Any]:
         steps: training steps of 40 rows.
 
     Returns:
-        `wall_s`, `cpu_s`, `peak_rss_mb`, `nodes` (name to seconds) and `pushed`.
+        What it cost (`bench.process.Cost`); `stages`: by node `seconds`, `cpu_s`, `peak_mb` (of the whole process while the
+        node ran); `rows` by split, `quality` and `steps`.
 
     Raises:
         RuntimeError: the run failed; the message names its log.
@@ -62,8 +67,28 @@ def measure(csv: Path, work: Path, steps: int = 1000) -> dict[str, Any]:
     ended = run_measured([python(), "-m", "bench.stock_tfx", *options], log)
     if ended.code:
         raise RuntimeError(f"stock TFX ended with exit code {ended.code}: see {log}")
-    pushed = any((work / "serving").glob("*/saved_model.pb"))
-    return {**ended.cost.as_dict(), "nodes": _node_seconds(work), "pushed": pushed}
+    models = sorted((work / "serving").glob("*/saved_model.pb"))
+    if not models:
+        raise RuntimeError(f"stock TFX pushed nothing: see {log}")
+    examples = work / "root" / "CsvExampleGen" / "examples" / "1"
+    return {
+        **ended.cost.as_dict(),
+        "stages": {name: stage(ended.samples, *span) for name, span in _node_spans(work).items()},
+        "rows": {split: count_rows(examples / f"Split-{split}") for split in ("train", "eval")},
+        "quality": judge(models[-1].parent, str(examples / "Split-eval" / "*.gz")),
+        "steps": steps,
+    }
+
+
+def count_rows(folder: Path) -> int:
+    """The number of records in the gzipped TFRecord files of a folder."""
+    rows = 0
+    for file in sorted(folder.glob("*.gz")):
+        with gzip.open(file) as records:
+            while header := records.read(_RECORD_HEADER):
+                records.seek(int.from_bytes(header[:8], "little") + _RECORD_FOOTER, 1)
+                rows += 1
+    return rows
 
 
 def build(data: Path, work: Path, steps: int) -> Any:
@@ -152,7 +177,7 @@ def _run(csv: Path, work: Path, steps: int) -> None:
 
     data = work / "data"
     data.mkdir(parents=True)
-    shutil.copy(csv, data)
+    (data / csv.name).symlink_to(csv)
     LocalDagRunner().run(build(data, work, steps))
 
 
@@ -160,8 +185,8 @@ def _database(work: Path) -> Path:
     return work / "metadata.db"
 
 
-def _node_seconds(work: Path) -> dict[str, float]:
-    """From the registration of each node's execution to its last change, by ML Metadata's clock."""
+def _node_spans(work: Path) -> dict[str, tuple[float, float]]:
+    """From the registration of each node's execution to its last change, by ML Metadata's clock, in seconds since 1970."""
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
@@ -172,8 +197,9 @@ def _node_seconds(work: Path) -> dict[str, float]:
     types = {found.id: found.name.rsplit(".", 1)[-1] for found in store.get_execution_types()}
     executions = sorted(store.get_executions(), key=lambda execution: execution.id)
     return {
-        types[execution.type_id]: round(
-            (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000, 1
+        types[execution.type_id]: (
+            execution.create_time_since_epoch / 1000,
+            execution.last_update_time_since_epoch / 1000,
         )
         for execution in executions
     }

@@ -325,6 +325,7 @@ def _run_json(result: Any) -> dict[str, Any]:
                 "note": note_of(node.record),
                 "reason": node.reason,
                 "peak_memory_mb": node.peak_memory_mb,
+                "cpu_s": node.cpu_s,
             }
             for node in result.nodes
         ],

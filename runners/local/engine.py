@@ -51,6 +51,7 @@ class NodeResult:
         reason: why it ran, was skipped, failed, or could be reused.
         record: of the lineage; None where it left none.
         peak_memory_mb: largest resident set of its process; None where it had none of its own.
+        cpu_s: processor time of its process; None where it had none of its own.
         log: file with its noise; None where it made none.
         traceback: of what it raised; "" where it raised nothing.
     """
@@ -61,6 +62,7 @@ class NodeResult:
     reason: str = ""
     record: NodeRecord | None = None
     peak_memory_mb: float | None = None
+    cpu_s: float | None = None
     log: Path | None = None
     traceback: str = ""
 
@@ -295,6 +297,7 @@ class Engine:
             reason=reason,
             record=self.read_node(node.id),
             peak_memory_mb=done.peak_memory_mb if done else None,
+            cpu_s=done.cpu_s if done else None,
             log=work.log if work else None,
             traceback=traceback,
         )

@@ -128,8 +128,12 @@ def test_every_node_runs_once(desk) -> None:
     order = workers.submitted.index
     assert order("Numbers") < order("Judge") < order("Fit") < order("Compare")
     fit = results["Fit"]
-    assert (fit.peak_memory_mb, fit.log, fit.record.state) == (321.5, desk.folder / "Fit.log", "ran")
-    assert (results["Champion"].peak_memory_mb, results["Champion"].log) == (None, None)
+    assert (fit.peak_memory_mb, fit.cpu_s, fit.log, fit.record.state) == (321.5, 1.0, desk.folder / "Fit.log", "ran")
+    assert (results["Champion"].peak_memory_mb, results["Champion"].cpu_s, results["Champion"].log) == (
+        None,
+        None,
+        None,
+    )
 
 
 def test_an_unchanged_run_hands_nothing_to_workers(desk) -> None:

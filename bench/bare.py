@@ -159,7 +159,7 @@ def transform(columns: pa.Table, prepared: Preprocessing) -> Table:
     ]
     words = [_codes(columns, column, prepared.words[name]) for name, (column, _) in WORDS.items()]
     codes = [np.searchsorted(prepared.fares, fare, side="right"), *whole, *words]
-    labels = (5 * np.round(_numbers(columns, "tips") * 100) > np.round(fare * 100)) & (fare > 0)
+    labels: Any = (5 * np.round(_numbers(columns, "tips") * 100) > np.round(fare * 100)) & (fare > 0)
     return Table(
         np.stack(amounts, 1).astype(np.float32),
         np.stack([code.astype(np.int32) for code in codes], 1),
@@ -184,7 +184,7 @@ def _codes(columns: pa.Table, column: str, words: list[str]) -> Codes:
     encoded = columns[column].combine_chunks()
     place = {word: index for index, word in enumerate(words)}
     places = np.array([place.get(word, len(words)) for word in [*encoded.dictionary.to_pylist(), MISSING]], np.int32)
-    return places[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()]
+    return np.asarray(places[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()])
 
 
 def build_model(cardinalities: Mapping[str, int], embedding: int = 8, dropout: float = 0.3) -> Any:

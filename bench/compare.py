@@ -14,6 +14,8 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from bench.contenders import (
 )
 from bench.process import REPOSITORY, compile_bytecode, python, run_measured, stage
 from bench.records import Record, append, done, load, new_session
+from bench.results import machine
 
 __all__ = ["CONTENDERS", "attempt", "main", "schedule"]
 
@@ -57,7 +60,7 @@ def main() -> None:
         for rows, turn, name in schedule(dict(zip(arguments.rows, repeats, strict=False)), arguments.contenders):
             wanted = Record(BENCHMARK, name, rows, turn, session)
             if wanted.key not in done(load()):
-                attempt(wanted, lambda work, rows=rows, name=name: _measure(name, rows, work), WORK)
+                attempt(wanted, partial(_measure, name, rows), WORK)
     render.render(load(), arguments.session)
 
 
@@ -79,11 +82,10 @@ def attempt(wanted: Record, measure: Callable[[Path], dict[str, Any]], work: Pat
     folder = work / f"{wanted.contender}-{wanted.rows}-{wanted.turn}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    known = {"session": wanted.session, "turn": wanted.turn, "rows": wanted.rows}
     try:
-        record = Record(wanted.benchmark, wanted.contender, **known, measured=measure(folder))
+        record = replace(wanted, measured=measure(folder), machine=machine())
     except Exception as error:  # noqa: BLE001 - whatever befell one contender, the others go on
-        record = Record(wanted.benchmark, wanted.contender, **known, error=f"{type(error).__name__}: {error}")
+        record = replace(wanted, error=f"{type(error).__name__}: {error}", machine=machine())
     else:
         shutil.rmtree(folder, ignore_errors=True)
     append(record)

@@ -12,6 +12,7 @@ import argparse
 import json
 import resource
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def main() -> None:
         for rows, turn, name in schedule({arguments.rows: arguments.repeats}, [STOCK, OURS]):
             wanted = Record(BENCHMARK, name, rows, turn, session)
             if wanted.key not in done(load()):
-                attempt(wanted, lambda work, rows=rows, name=name: _measure(name, rows, work), WORK)
+                attempt(wanted, partial(_measure, name, rows), WORK)
     render.render(load(), arguments.session)
 
 

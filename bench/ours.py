@@ -74,7 +74,7 @@ def measure(csv: Path, work: Path, config: Path = CONFIG) -> dict[str, Any]:
 
     Returns:
         What it cost (`bench.process.Cost`); `stages`: by node `seconds`, `cpu_s`, `peak_mb` (resident memory of its process,
-        shared pages included); `rows` by split; `quality`; `steps`; and `model`: the folder that was pushed.
+        shared pages included; both None where it had no process of its own); `rows` by split; `quality`; `steps`; and `model`: the folder that was pushed.
 
     Raises:
         RuntimeError: the run failed or was blocked; the message names its log.
@@ -87,7 +87,7 @@ def measure(csv: Path, work: Path, config: Path = CONFIG) -> dict[str, Any]:
     ended = run(copy, work / "run.log")
     answer = json.loads(ended.output)
     models = sorted((work / "serving").glob("*/saved_model.pb"))
-    ran = [node for node in answer["nodes"] if node["peak_memory_mb"] is not None]
+    ran = [node for node in answer["nodes"] if node["state"] == "ran"]
     return {
         **ended.cost.as_dict(),
         "stages": {node["node"]: _stage(node) for node in ran},
@@ -122,8 +122,12 @@ def write_config(config: Path, csv: Path, work: Path) -> Path:
     return copy
 
 
-def _stage(node: Mapping[str, Any]) -> dict[str, float]:
-    return {"seconds": round(node["seconds"], 2), "cpu_s": round(node["cpu_s"], 2), "peak_mb": node["peak_memory_mb"]}
+def _stage(node: Mapping[str, Any]) -> dict[str, float | None]:
+    return {
+        "seconds": round(node["seconds"], 2),
+        "cpu_s": None if node["cpu_s"] is None else round(node["cpu_s"], 2),
+        "peak_mb": node["peak_memory_mb"],
+    }
 
 
 def _quality(gates: list[dict[str, Any]]) -> dict[str, Any]:

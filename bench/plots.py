@@ -48,7 +48,7 @@ def draw(records: Sequence[Record], folder: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 144}
+    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 144}
     with mpl.rc_context(style):
         good = [record for record in records if not record.error]
         _draw_wall(good, folder / "wall.png")

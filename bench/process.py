@@ -9,12 +9,15 @@ import sys
 import sysconfig
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from runners.local.template import die_with_parent
 
 __all__ = ["REPOSITORY", "Cost", "Ended", "Sample", "compile_bytecode", "python", "run_measured", "stage"]
 
@@ -85,13 +88,19 @@ class Ended:
 
 
 def run_measured(command: Sequence[str], log: Path) -> Ended:
-    """Runs a command in the repository's folder; its standard error goes to the file `log`."""
+    """Runs a command in the repository's folder; its standard error goes to the file `log`. It dies with this process."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     output = log.with_suffix(".out")
     with log.open("wb") as errors, output.open("wb") as out:
         started, began = time.monotonic(), time.time()
         process = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=out, stderr=errors, start_new_session=True
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
         sampler = _Sampler(process.pid)
         sampler.start()
@@ -119,7 +128,7 @@ def stage(samples: Sequence[Sample], begin: float, end: float) -> dict[str, floa
     """
     at = [sample.at for sample in samples]
     cpu = np.interp([begin, end], at, [sample.cpu_s for sample in samples])
-    first, last = max(np.searchsorted(at, begin) - 1, 0), np.searchsorted(at, end)
+    first, last = max(bisect_left(at, begin) - 1, 0), bisect_left(at, end)
     peak = max(sample.pss_mb for sample in samples[first : last + 1])
     return {"seconds": round(end - begin, 2), "cpu_s": round(float(cpu[1] - cpu[0]), 2), "peak_mb": round(peak, 1)}
 

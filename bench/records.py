@@ -16,7 +16,11 @@ from bench.results import machine
 __all__ = ["FILE", "Record", "append", "done", "latest", "load", "new_session"]
 
 FILE = REPOSITORY / "bench" / "work" / "measurements.jsonl"
-_MEASURED = ("schemas", "serving", "components", "pipeline", "runners", "uv.lock", "satisfice.yaml")
+_SCRIPTS = ("bare", "data", "ours", "stepped", "stock_tfx")
+_MEASURED = (
+    *("schemas", "serving", "components", "pipeline", "runners", "uv.lock", "satisfice.yaml"),
+    *(f"bench/{name}.py" for name in _SCRIPTS),
+)
 
 
 @dataclass(frozen=True)

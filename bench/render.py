@@ -255,8 +255,12 @@ def _stage_table(records: Sequence[Record]) -> str:
     return f"{told}\n\n{table(['', 'stages'], lines)}" if lines else ""
 
 
-def _stage(cost: Mapping[str, float] | None) -> str:
-    return f"{cost['seconds']:.1f} / {cost['cpu_s']:.1f} / {cost['peak_mb']:,.0f}" if cost else "-"
+def _stage(cost: Mapping[str, float | None] | None) -> str:
+    """Seconds / CPU seconds / MB; a dash for what a node without a process of its own has not."""
+    if cost is None:
+        return "-"
+    figures = ((cost["seconds"], ".1f"), (cost["cpu_s"], ".1f"), (cost["peak_mb"], ",.0f"))
+    return " / ".join("-" if value is None else format(value, form) for value, form in figures)
 
 
 def _split_rows(rows: Mapping[str, int]) -> str:

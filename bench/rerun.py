@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def main() -> None:
         for turn in range(arguments.repeats):
             wanted = Record(BENCHMARK, "ours", arguments.rows, turn, session)
             if wanted.key not in done(load()):
-                attempt(wanted, lambda work: _measure(arguments.rows, work), WORK)
+                attempt(wanted, partial(_measure, arguments.rows), WORK)
     render.render(load(), arguments.session)
 
 

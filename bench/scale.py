@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def main() -> None:
             for turn in range(arguments.repeats):
                 wanted = Record(BENCHMARK, CONTENDER, rows, turn, session)
                 if wanted.key not in done(load()):
-                    attempt(wanted, lambda work, rows=rows: _measure(rows, work), WORK)
+                    attempt(wanted, partial(_measure, rows), WORK)
     render.render(load(), arguments.session)
 
 

@@ -23,7 +23,7 @@ def build_model(keras: ModuleType, features: Mapping[str, Feature], hyperparamet
     steps = settings.pop("steps")
     whole = taxi.build_model(keras, features, settings)
 
-    class Stepped(keras.Model):  # type: ignore[name-defined,misc]
+    class Stepped(keras.Model):  # type: ignore[name-defined]
         def fit(self, x: Any, **options: Any) -> Any:
             return super().fit(x.repeat().take(steps), **options)
 

@@ -68,7 +68,8 @@ def test_tips_keep_their_share_of_the_fare():
     real = pa.csv.read_csv(data.REAL)
     drawn = pa.concat_tables(data.drawn(real, 20_000, 0))
     shares = [
-        pc.mean(pc.greater(pc.multiply(table["tips"], 5.0), table["fare"]).cast("int8")).as_py() for table in (real, drawn)
+        pc.mean(pc.greater(pc.multiply(table["tips"], 5.0), table["fare"]).cast("int8")).as_py()
+        for table in (real, drawn)
     ]
     assert shares[1] == pytest.approx(shares[0], abs=0.02)
     assert drawn["fare"].combine_chunks().unique().to_pylist() != real["fare"].combine_chunks().unique().to_pylist()

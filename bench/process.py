@@ -100,7 +100,7 @@ def run_measured(command: Sequence[str], log: Path) -> Ended:
             stdout=out,
             stderr=errors,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the sampler's thread begins later
         )
         sampler = _Sampler(process.pid)
         sampler.start()

@@ -58,7 +58,7 @@ _TRAINING = "distributed training"
 _LOCAL = "a path on this machine"
 
 LATER: tuple[Later, ...] = (
-    Later("data.source.format", "sources other than CSV and Parquet", ("csv", "parquet")),
+    Later("data.source.format", "Avro and BigQuery", ("csv", "parquet", "arrow", "tfrecord")),
     Later("data.source.path", "spans, dates and versions in a path", refuses=uses_spans, instead="a path without them"),
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
     Later("data.source.window", "windows of spans"),

@@ -123,7 +123,7 @@ class WindowConfig(Section):
 class SourceConfig(Section):
     """Where the rows come from. `path` may hold `*`, and `{SPAN}`, `{YYYY}`, `{MM}`, `{DD}`, `{VERSION}`."""
 
-    format: Literal["csv", "parquet", "tfrecord", "avro", "bigquery"]
+    format: Literal["csv", "parquet", "arrow", "tfrecord", "avro", "bigquery"]
     path: Text
     window: WindowConfig | None = None
 

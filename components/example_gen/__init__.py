@@ -1,3 +1,23 @@
-"""The columnar ExampleGen: CSV and Parquet rows become split, counted tf.Examples, a block of columns at a time."""
+"""The columnar ExampleGen: rows of files become split, counted tf.Examples, a block of columns at a time."""
 
-__all__ = ["columns", "component", "csv_faults", "driver", "encode", "executor", "read", "sidecar", "split"]
+__all__ = [
+    "arrow_files",
+    "casting",
+    "columns",
+    "component",
+    "csv_faults",
+    "csv_files",
+    "driver",
+    "encode",
+    "executor",
+    "fingerprint",
+    "ingest",
+    "on_beam",
+    "parquet_files",
+    "read",
+    "shards",
+    "sidecar",
+    "source_files",
+    "split",
+    "tfrecord_files",
+]

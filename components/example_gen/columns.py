@@ -9,7 +9,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from schemas.errors import ConfigError, Fault
 
-__all__ = ["ColumnType", "columns_of", "ingest_schema"]
+__all__ = ["ColumnType", "columns_of", "ingest_schema", "wider"]
 
 
 class ColumnType(enum.Enum):
@@ -23,6 +23,16 @@ class ColumnType(enum.Enum):
     def expected(self) -> str:
         """The type as an error message names it."""
         return {"INT": "a whole number (INT)", "FLOAT": "a number (FLOAT)", "BYTES": "text (BYTES)"}[self.value]
+
+
+def wider(one: ColumnType | None, other: ColumnType | None) -> ColumnType | None:
+    """The narrower of the types that holds the values of both; None is a column without values.
+
+    >>> wider(ColumnType.INT, ColumnType.FLOAT).value
+    'FLOAT'
+    """
+    order = [None, ColumnType.INT, ColumnType.FLOAT, ColumnType.BYTES]
+    return max(one, other, key=order.index)
 
 
 # TFDV and TFX look at features of these stages only; the others (PLANNED, ALPHA, DEPRECATED, ...) need not be there.

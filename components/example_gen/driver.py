@@ -13,7 +13,7 @@ from tfx.orchestration.portable import data_types as portable_data_types
 from tfx.proto.orchestration import driver_output_pb2
 
 from components.example_gen.fingerprint import content_fingerprint
-from components.example_gen.read import find_files
+from components.example_gen.source_files import find_files
 from schemas.config import SourceConfig
 
 __all__ = ["Driver"]

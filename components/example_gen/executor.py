@@ -1,25 +1,28 @@
 """The executor: unpack the parameters, read and write, record the counts."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.components.util import examples_utils
-from tfx.dsl.components.base import base_executor
+from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.example_gen.columns import columns_of
-from components.example_gen.encode import write_splits
-from components.example_gen.read import find_files, infer_columns, read_batches
+from components.example_gen.fingerprint import Snapshot
+from components.example_gen.ingest import Recipe, ingest
+from components.example_gen.shards import MANIFEST_FILE
+from components.example_gen.source_files import find_files
 from schemas.config import SourceConfig
 
 __all__ = ["Executor"]
 
 
-class Executor(base_executor.BaseExecutor):
-    """Reads the source's files and writes the splits' examples."""
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Reads the source's files and writes the splits' examples, in this process or on the Beam engine."""
 
     def Do(
         self,
@@ -27,24 +30,34 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write the splits and set `split_names`, `payload_format`, `rows_in` and `rows_<split>` on the artifact.
+        """Write the splits and set `split_names`, `payload_format` and the counts of rows on the artifact.
 
         Raises:
-            DataError: as `read_batches` and `write_splits`.
+            DataError: as `ingest`; or the files are no longer those that the driver found.
         """
         source = SourceConfig.model_validate_json(exec_properties["source"])
         weights: dict[str, int] = json.loads(exec_properties["splits"])
         columns = columns_of(exec_properties["schema"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
+        folder = Path(examples.uri)
 
-        files = find_files(source.path)
-        extras = infer_columns(files, source.format, columns)
-        batches = (batch for file in files for batch in read_batches(file, source.format, columns, extras))
-        written = write_splits(batches, weights, Path(examples.uri))
+        snapshot = Snapshot.of(find_files(source.path))
+        if exec_properties.get("input_fingerprint"):
+            snapshot.check_fingerprint(exec_properties["input_fingerprint"])
+        recipe = Recipe.of(list(snapshot.digests), source.format, columns, weights, exec_properties["code_fingerprint"])
+        earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}"))
+        how = self._beam() if exec_properties.get("on_beam") else {}
+        written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, **how)
 
         examples.split_names = artifact_utils.encode_split_names(list(weights))
         # No `file_format`: TFX knows no name for uncompressed TFRecords, and its readers go by the file's name.
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         examples.set_int_custom_property("rows_in", written.rows_in)
+        examples.set_int_custom_property("rows_read", rows_read)
         for name, rows in written.rows.items():
             examples.set_int_custom_property(f"rows_{name}", rows)
+
+    def _beam(self) -> dict[str, Any]:
+        from components.example_gen.on_beam import PIECE_ROWS, run_on
+
+        return {"piece_rows": PIECE_ROWS, "run": functools.partial(run_on, self._make_beam_pipeline())}

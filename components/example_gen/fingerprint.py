@@ -1,13 +1,16 @@
-"""What a set of files holds, in one short text."""
+"""What files hold, in one short text, and whether they have changed since."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["content_fingerprint"]
+from schemas.errors import DataError
+
+__all__ = ["Snapshot", "content_fingerprint"]
 
 
 def content_fingerprint(files: Sequence[Path]) -> str:
@@ -15,8 +18,74 @@ def content_fingerprint(files: Sequence[Path]) -> str:
 
     Neither the folder nor any time enters: the same files elsewhere have the same fingerprint.
     """
-    entries = []
-    for file in files:
-        with file.open("rb") as content:
-            entries.append((file.name, hashlib.file_digest(content, "sha256").hexdigest()))
+    return _fingerprint([(file.name, _digest(file)) for file in files])
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Files as they were when they were looked at.
+
+    Attributes:
+        digests: SHA-256 of the content of each, in hex.
+    """
+
+    digests: dict[Path, str]
+    _states: dict[Path, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> Snapshot:
+        """Reads the files once.
+
+        Raises:
+            DataError: a file changes meanwhile.
+        """
+        states = {file: _state(file) for file in files}
+        snapshot = cls({file: _digest(file) for file in files}, states)
+        for file in files:
+            snapshot.check(file)
+        return snapshot
+
+    @property
+    def fingerprint(self) -> str:
+        """As `content_fingerprint`."""
+        return _fingerprint([(file.name, digest) for file, digest in self.digests.items()])
+
+    def check(self, file: Path) -> None:
+        """Makes sure that a file is as it was, by its identity, size and times.
+
+        Raises:
+            DataError: it is not.
+        """
+        if _state(file) != self._states[file]:
+            raise DataError(str(file), "has changed while it was read", remedy=_REMEDY)
+
+    def check_fingerprint(self, expected: str) -> None:
+        """Makes sure that these are the files with which the run began.
+
+        Raises:
+            DataError: they are not; names the one that was changed last.
+        """
+        if self.fingerprint != expected:
+            newest = max(self._states, key=lambda file: self._states[file][-1:])
+            problem = "the files are not those with which the run began; this one was changed last"
+            raise DataError(str(newest), problem, remedy=_REMEDY)
+
+
+_REMEDY = "Run again once nothing writes to the files of data.source.path; move finished files into place."
+
+
+def _fingerprint(entries: list[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

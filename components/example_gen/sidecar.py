@@ -40,6 +40,11 @@ class SplitColumns:
             if len(chosen):
                 parts.add(batch.take(pa.array(chosen)))
 
+    @staticmethod
+    def parts(folder: Path, split: str) -> list[Path]:
+        """The files of a split in a folder of columns, in the order of its rows."""
+        return sorted(folder.glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].arrow"))
+
     def __enter__(self) -> Self:
         return self
 
@@ -100,7 +105,7 @@ def read_columns(folder: Path, split: str) -> Iterator[pa.RecordBatch] | None:
     Returns:
         Batches of plain columns (int64, float32, large_binary; a missing value is null), up to about 70,000 rows each.
     """
-    parts = sorted((folder / COLUMNS_FOLDER).glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].arrow"))
+    parts = SplitColumns.parts(folder / COLUMNS_FOLDER, split)
     return _batches(parts) if parts else None
 
 

@@ -77,7 +77,9 @@ def test_a_bad_schema_or_format_is_refused_when_the_graph_is_built(tmp_path, sch
 
     with pytest.raises(ConfigError, match=r"cannot be read \(.*No such file.*\); expected a schema\.pbtxt"):
         ExampleGen(source("a.csv"), WEIGHTS, str(tmp_path / "gone.pbtxt"))
-    with pytest.raises(ConfigError, match="format: is not read by ExampleGen; expected csv or parquet; got avro"):
+    with pytest.raises(
+        ConfigError, match="format: is not read by ExampleGen; expected csv or parquet or arrow or tfrecord; got avro"
+    ):
         ExampleGen(source("a.avro", "avro"), WEIGHTS, schema_path)
 
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.example_gen import read
+from components.example_gen import csv_files
 from components.example_gen.columns import ColumnType
 from components.example_gen.csv_faults import NulByteError
-from components.example_gen.read import find_files, infer_columns, read_batches
+from components.example_gen.read import infer_columns, read_batches
+from components.example_gen.source_files import find_files
 from schemas.errors import BadValueError, DataError, MissingColumnError
 
 INT, FLOAT, BYTES = ColumnType.INT, ColumnType.FLOAT, ColumnType.BYTES
@@ -108,7 +109,7 @@ def test_blank_lines_and_blanks_around_numbers(csv_file):
 
 def test_blocks_without_rows_are_passed_over(csv_file, monkeypatch):
     """However many blank lines there are."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
     file = csv_file("n,x,t\n1,2,3\n" + "\n" * 500 + "4,5,6\n")
     assert all(batch.num_rows for batch in read_batches(file, "csv", COLUMNS))
     assert rows_of(file)["n"] == [1, 4]
@@ -143,7 +144,7 @@ def test_what_was_written_is_read_in_blocks_of_any_size(tmp_path_factory, rows):
 
 def test_types_do_not_depend_on_blocks(csv_file, monkeypatch):
     """A column that looks like INT for many blocks and then is not gets one type for the whole file."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
     file = csv_file("n,extra,other\n" + "1,2,\n" * 100 + "1,2.5,x\n")
     batches = list(read_batches(file, "csv", {"n": INT}))
     assert len(batches) > 2
@@ -249,7 +250,7 @@ def test_a_bad_csv_file_is_refused_with_the_place(csv_file, content, error, mess
 
 def test_the_line_is_found_far_down(csv_file, monkeypatch):
     """Past blocks and chunks, newlines within values counted."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1024)
     file = csv_file("n,x,t\n" + '1,2,"a\nb"\n' * 5000 + "1,2,3\n1,oops,3\n")
     with pytest.raises(BadValueError, match=r"line 10003, column 'x'.*got 'oops'"):
         rows_of(file)
@@ -257,14 +258,14 @@ def test_the_line_is_found_far_down(csv_file, monkeypatch):
 
 def test_a_torn_quote_in_a_large_file(csv_file, monkeypatch):
     """Swallows more than a block, and is found nevertheless."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1024)
     with pytest.raises(DataError, match="line 3: a double quote is opened"):
         rows_of(csv_file('n,x,t\n1,2,3\n1,2,"a\n' + "1,2,3\n" * 50_000))
 
 
 def test_a_row_longer_than_a_block(csv_file, monkeypatch):
     """Is refused in the reader's own words, as nothing is wrong with it."""
-    monkeypatch.setattr(read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
     with pytest.raises(DataError, match="cannot be read as CSV"):
         rows_of(csv_file('n,x,t\n1,2,"' + "a" * 500 + '"\n1,2,3\n'))
 
@@ -276,21 +277,21 @@ def test_a_disk_that_fails_under_way_is_named(csv_file, monkeypatch):
         raise OSError(5, "Input/output error")
 
     file = csv_file("n,x,t\n1,2,3\n")
-    monkeypatch.setattr(read._WatchedFile, "read", fail)
+    monkeypatch.setattr(csv_files._WatchedFile, "read", fail)
     with pytest.raises(DataError, match=r"rows\.csv: cannot be read \(Input/output error\)"):
         rows_of(file)
 
 
 def test_lines_are_counted_as_they_go_by(csv_file):
     """A last line without a newline counts; a NUL byte stops the reading."""
-    with read._WatchedFile(csv_file("a\nb\nc")) as watched:
+    with csv_files._WatchedFile(csv_file("a\nb\nc")) as watched:
         assert watched.readable()
         assert watched.read(3) == b"a\nb"
         assert watched.lines == 2
         assert watched.read() == b"\nc"
         assert watched.read() == b""
         assert watched.lines == 3
-    with read._WatchedFile(csv_file(b"a\n\0")) as watched, pytest.raises(NulByteError):
+    with csv_files._WatchedFile(csv_file(b"a\n\0")) as watched, pytest.raises(NulByteError):
         watched.read()
 
 
@@ -301,8 +302,8 @@ def test_odd_quotes_within_a_line_are_text(csv_file):
 
 
 def test_an_unknown_format_is_refused(csv_file):
-    """Only CSV and Parquet are read."""
-    with pytest.raises(DataError, match="unknown format; expected csv or parquet; got avro"):
+    """With those that are read."""
+    with pytest.raises(DataError, match="unknown format; expected csv or parquet or arrow or tfrecord; got avro"):
         rows_of(csv_file("n\n1\n"), format="avro")
 
 

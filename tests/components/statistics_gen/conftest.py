@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.example_gen.encode import write_splits
+from tests.components.examples import write_splits
 
 WEIGHTS = {"train": 7, "validate": 1, "eval": 2}
 

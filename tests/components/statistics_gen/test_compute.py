@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from components.example_gen.columns import columns_of
-from components.example_gen.encode import RECORDS_FILE
 from components.example_gen.read import read_batches
 from components.example_gen.sidecar import COLUMNS_FOLDER, read_columns
+from tests.components.examples import RECORDS_FILE
 from tests.components.statistics_gen.conftest import WEIGHTS, artifact_at
 from tests.workbench import REPOSITORY
 

@@ -70,8 +70,8 @@ def test_all_is_as_on_beam(both, name):
 def test_the_models_of_the_house_are_as_on_beam(tmp_path, name):
     """The real rows, through our ExampleGen: what the trainer gets is what it got from stock TFX, cardinalities too."""
     from components.example_gen.columns import columns_of
-    from components.example_gen.encode import write_splits
     from components.example_gen.read import read_batches
+    from tests.components.examples import write_splits
 
     package = Path(importlib.util.find_spec("tfx").origin).parent
     rows = {

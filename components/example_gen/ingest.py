@@ -1,0 +1,167 @@
+"""From source files to an artifact of examples: what has to be read, what is known from before, and who does the work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.example_gen.columns import ColumnType
+from components.example_gen.fingerprint import Snapshot
+from components.example_gen.read import infer_columns, pieces_of, read_batches, types_of
+from components.example_gen.shards import Kept, Written, kept_in, publish, read_shard, reuse, workplace, write_shard
+from components.example_gen.source_files import Piece
+from schemas.errors import DataError
+
+__all__ = ["Recipe", "Work", "ingest", "work_here"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How files become examples; small, and carried to whichever process does the work.
+
+    Attributes:
+        format: of the files.
+        columns: what each file must have, by name.
+        extras: types of the columns that the schema lacks.
+        weights: the splits and their shares.
+        code: fingerprint of the code that does it.
+    """
+
+    format: str
+    columns: dict[str, ColumnType]
+    extras: dict[str, ColumnType]
+    weights: dict[str, int]
+    code: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        files: Sequence[Path],
+        format: str,
+        columns: Mapping[str, ColumnType],
+        weights: Mapping[str, int],
+        code: str,
+    ) -> Recipe:
+        """The recipe for some files; the columns that the schema lacks have one type in all of them.
+
+        Raises:
+            DataError: as `infer_columns`.
+        """
+        # A TFRecord says the type of each value: nothing is to be inferred from all of them.
+        extras = {} if format == "tfrecord" else infer_columns(files, format, columns)
+        return cls(format, dict(columns), extras, dict(weights), code)
+
+    def key(self, file: Path, digest: str, piece: Piece | None) -> str:
+        """Names the shard that is made of a file with that content: SHA-256, in hex."""
+        types = self.columns if self.format == "tfrecord" else types_of(file, self.format, self.columns, self.extras)
+        parts = [
+            digest,
+            [piece.start, piece.stop] if piece else None,
+            self.format,
+            [[name, kind.value] for name, kind in types.items()],
+            list(self.weights.items()),
+            self.code,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A shard that is to be made.
+
+    Attributes:
+        recipe: how.
+        file: of the source.
+        piece: of the file; None for all of it.
+        key: of the shard.
+        folder: for it.
+    """
+
+    recipe: Recipe
+    file: Path
+    piece: Piece | None
+    key: str
+    folder: Path
+
+    def do(self) -> Kept:
+        """Reads and writes.
+
+        Raises:
+            DataError: as `read_batches` and `write_shard`.
+        """
+        recipe = self.recipe
+        batches = read_batches(self.file, recipe.format, recipe.columns, recipe.extras, self.piece)
+        return write_shard(batches, recipe.weights, self.folder, self.key)
+
+
+def work_here(works: Sequence[Work]) -> None:
+    """Does the work in this process, a shard after the other."""
+    for work in works:
+        work.do()
+
+
+def ingest(
+    recipe: Recipe,
+    snapshot: Snapshot,
+    folder: Path,
+    *,
+    piece_rows: int | None = None,
+    run: Callable[[Sequence[Work]], None] = work_here,
+    earlier: Iterable[Path] = (),
+) -> tuple[Written, int]:
+    """Makes an artifact of examples.
+
+    Args:
+        recipe: how.
+        snapshot: of the files, in the order of their rows.
+        folder: of the artifact.
+        piece_rows: files are read in pieces of about so many rows; None for whole files.
+        run: does the work, and may do it elsewhere: the shards are looked for in their folders.
+        earlier: folders of artifacts whose shards are taken over where a file has not changed.
+
+    Returns:
+        What was written, and the number of rows that were read and not taken over.
+
+    Raises:
+        DataError: as `read_batches` and `publish`; or a file has changed meanwhile, or a shard got lost.
+    """
+    known = kept_in(earlier)
+    with workplace(folder, recipe.weights) as place:
+        works = _works(recipe, snapshot, place, piece_rows)
+        taken = {work: kept for work in works if (kept := _taken_over(work, known))}
+        run([work for work in works if work not in taken])
+        shards = {work: taken.get(work) or _made(work) for work in works}
+        for file in snapshot.digests:
+            snapshot.check(file)
+        written = publish(list(shards.values()), recipe.weights, folder)
+    return written, sum(kept.shard.rows_in for work, kept in shards.items() if work not in taken)
+
+
+def _taken_over(work: Work, known: Mapping[str, Kept]) -> Kept | None:
+    return reuse(known[work.key], work.folder) if work.key in known else None
+
+
+def _works(recipe: Recipe, snapshot: Snapshot, place: Path, piece_rows: int | None) -> list[Work]:
+    parts: list[tuple[Path, Piece | None]] = []
+    for file in snapshot.digests:
+        pieces = [None] if piece_rows is None else pieces_of(file, recipe.format, piece_rows)
+        parts += [(file, piece) for piece in pieces]
+    return [
+        Work(recipe, file, piece, recipe.key(file, snapshot.digests[file], piece), place / f"{number:05}")
+        for number, (file, piece) in enumerate(parts)
+    ]
+
+
+def _made(work: Work) -> Kept:
+    kept = read_shard(work.folder)
+    if kept is None or kept.shard.key != work.key:
+        raise DataError(
+            str(work.file),
+            "its rows did not arrive where the examples are written",
+            expected=f"a shard in {work.folder}",
+            remedy="Check that every worker writes to the same file system, or use another engine.",
+        )
+    return kept

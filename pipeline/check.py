@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from components.data_gate.limits import faults_of
 from components.example_gen.columns import columns_of
 from components.example_gen.read import column_names
 from pipeline.user_module import UserModule, load_user_module
@@ -116,6 +117,7 @@ def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
         for fault in error.faults:
             yield Fault("data.schema", f"feature {fault.path!r} {fault.problem}", fault.expected, fault.got)
         return
+    yield from faults_of(config.data.validate_, {name: kind.value for name, kind in columns.items()})
     yield from _column_faults(config, columns)
 
 

@@ -18,6 +18,7 @@ from components.evaluation.eval_config import eval_config
 from components.evaluator.component import Evaluator
 from components.example_gen.component import ExampleGen
 from components.gate.component import Gate
+from components.lineage.baseline import BaselineStrategy
 from components.lineage.champion import ChampionStrategy
 from components.pusher.component import Pusher
 from components.statistics_gen.component import StatisticsGen
@@ -48,7 +49,20 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
     examples = ExampleGen(data.source, {str(name): share for name, share in data.splits.items()}, data.schema_path)
     statistics = StatisticsGen(examples.outputs["examples"])
     schema = CuratedSchema(data.schema_path)
-    data_gate = DataGate(statistics.outputs["statistics"], schema.outputs["schema"], data.validate_)
+    baseline = Resolver(
+        strategy_class=BaselineStrategy,
+        config={"base_path": config.push.serving.base_path},
+        served=Channel(type=standard_artifacts.PushedModel),
+        baseline=Channel(type=standard_artifacts.ExampleStatistics),
+    ).with_id("Baseline")
+    data_gate = DataGate(
+        statistics.outputs["statistics"],
+        schema.outputs["schema"],
+        data.validate_,
+        # Without limits on drift nothing is compared, and a new champion concerns the node no more than its data.
+        served=baseline.outputs["served"] if data.validate_.drift else None,
+        baseline=baseline.outputs["baseline"] if data.validate_.drift else None,
+    )
     with Cond(data_gate.outputs["decision"].future()[0].property("proceed") == 1):
         transform = Transform(
             examples=examples.outputs["examples"],
@@ -92,7 +106,8 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
         pipeline_name=config.name,
         pipeline_root=root,
         components=[
-            examples, statistics, schema, data_gate, transform, trainer, champion, evaluator, gate, pusher
+            examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform, trainer,
+            champion, evaluator, gate, pusher
         ],
         enable_cache=True,
         metadata_connection_config=connection,

@@ -161,7 +161,9 @@ def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")],
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
-    every_slice: Annotated[bool, typer.Option("--all", help="Every slice of every gate.")] = False,
+    every_slice: Annotated[
+        bool, typer.Option("--all", help="Every slice of every gate, every limit on drift.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -183,13 +185,13 @@ def show(
                 }
             )
             return
-        from runners.view import console_on, data_table, gate_table, nodes_table, runs_table
+        from runners.view import console_on, data_report, gate_table, nodes_table, runs_table
 
         console = console_on(sys.stdout)
         console.print(runs_table([found]))
         console.print(nodes_table(nodes))
-        if data_decision and data_decision.anomalies:
-            console.print(data_table(data_decision))
+        for part in data_report(data_decision, every=every_slice):
+            console.print(part)
         if decision:
             console.print(gate_table(decision, every_slice=every_slice))
             for reason in decision.reasons:
@@ -229,7 +231,7 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, debug:
     from runners.local.quiet import noise_to
     from runners.run import begin, default_root
     from runners.run import run as run_pipeline
-    from runners.view import ProgressView, SilentView, console_on, data_table, gate_table, outcome_lines
+    from runners.view import ProgressView, SilentView, console_on, data_report, gate_table, outcome_lines
     from schemas.load import load_config
 
     loaded = load_config(config, options.overrides)
@@ -247,8 +249,8 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, debug:
         if as_json:
             screen.write(json.dumps(_run_json(result), indent=2) + "\n")
         else:
-            if result.data_decision and result.data_decision.anomalies:
-                console.print(data_table(result.data_decision))
+            for part in data_report(result.data_decision):
+                console.print(part)
             if result.decision:
                 console.print(gate_table(result.decision))
             for line in outcome_lines(result, os.path.relpath(loaded.file)):

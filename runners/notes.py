@@ -40,8 +40,16 @@ def _trainer(outputs: dict[str, OutputRecord]) -> str:
     return f"{record['epochs']} epochs, {record['examples_per_s']:,.0f} examples/s, {record['parameters']:,} parameters"
 
 
+def _baseline(outputs: dict[str, OutputRecord]) -> str:
+    if "served" not in outputs:
+        return "none yet"
+    version = outputs["served"].properties.get("version")
+    return f"version {version}" if "baseline" in outputs else f"version {version}, whose statistics are gone"
+
+
 def _data_gate(outputs: dict[str, OutputRecord]) -> str:
-    return str(outputs["decision"].properties.get("outcome", "")) if "decision" in outputs else ""
+    properties = outputs["decision"].properties if "decision" in outputs else {}
+    return str(properties.get("summary") or properties.get("outcome", ""))
 
 
 def _champion(outputs: dict[str, OutputRecord]) -> str:
@@ -66,6 +74,7 @@ def _pusher(outputs: dict[str, OutputRecord]) -> str:
 
 
 _TELLERS = {
+    "Baseline": _baseline,
     "ExampleGen": _example_gen,
     "DataGate": _data_gate,
     "Trainer": _trainer,

@@ -14,13 +14,16 @@ from rich.table import Table
 
 from components.lineage.reader import NodeRecord, RunRecord
 from runners.notes import note_of
-from schemas.decision import DataDecision, Decision, GateResult, PushResult
+from schemas.decision import Comparison, DataDecision, Decision, GateResult, PushResult
 from schemas.metrics import direction
 
 __all__ = [
     "ProgressView",
     "console_on",
+    "data_report",
     "data_table",
+    "drift_lines",
+    "drift_table",
     "gate_table",
     "nodes_table",
     "outcome_lines",
@@ -122,8 +125,7 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
         return [
             "[red]Blocked by the data gate:[/] nothing was trained, nothing was pushed.",
             *(f"  {escape(reason)}" for reason in result.data_decision.reasons[:_ANOMALIES_SHOWN]),
-            "Next: mend the data, or widen the schema where the data is right"
-            " (or set data.validate.anomalies: warn), and run again.",
+            _next_after_data(result.data_decision),
         ]
     if result.outcome == "blocked":
         return [
@@ -137,6 +139,28 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
         return [served, f"  {escape(push.destination)}"]
     lines = [f"[green]Pushed version {push.version}.[/]", f"  {escape(push.destination)}"]
     return [*lines, *(escape(f"Note: {note}.") for note in decision.notes), escape(_next_after(push))]
+
+
+def _next_after_data(decision: DataDecision) -> str:
+    blocking = [one for one in decision.comparisons if one.deviates and one.severity == "block"]
+    ways = [
+        f"raise the limit in data.validate.{kind} (or set data.validate.on_{kind}: warn)"
+        for kind in sorted({one.kind for one in blocking})
+    ]
+    if any(one.severity == "block" for one in decision.anomalies):
+        ways.insert(0, "widen the schema (or set data.validate.anomalies: warn)")
+    right = " and ".join(ways) or "set data.validate.on_no_baseline: warn"
+    return f"Next: mend the data, or, where the data is right, {right}, and run again."
+
+
+def data_report(decision: DataDecision | None, *, every: bool = False) -> list[Any]:
+    """What to print of the data gate's decision: tables and lines; nothing where there is nothing to say."""
+    if decision is None:
+        return []
+    parts: list[Any] = [data_table(decision)] if decision.anomalies else []
+    table = drift_table(decision, every=every)
+    parts += [table] if table.row_count else []
+    return [*parts, *drift_lines(decision)]
 
 
 def _next_after(push: PushResult) -> str:
@@ -160,6 +184,61 @@ def data_table(decision: DataDecision) -> Table:
             escape(anomaly.reason),
         )
     return table
+
+
+def drift_table(decision: DataDecision, *, every: bool = False) -> Table:
+    """How far the data are from other data.
+
+    Args:
+        decision: of the data gate.
+        every: shows each comparison; else what deviates, and what is nearest to its limit.
+    """
+    table = Table(title="Drift and skew", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in ("verdict", "feature", "split", "measure"):
+        table.add_column(name)
+    for name in ("value", "limit"):
+        table.add_column(name, justify="right")
+    table.add_column("against")
+    table.add_column("then")
+    passed = [one for one in decision.comparisons if one.verdict == "pass"]
+    shown = [one for one in decision.comparisons if one.deviates]
+    for one in decision.comparisons if every else [*shown[:_ANOMALIES_SHOWN], *passed[:1]]:
+        table.add_row(
+            _verdict_of(one),
+            escape(one.feature),
+            one.split,
+            one.measure,
+            _number(one.value),
+            f"≤ {_number(one.limit)}",
+            one.against,
+            one.severity if one.deviates else "",
+        )
+    return table
+
+
+def drift_lines(decision: DataDecision) -> list[str]:
+    """What the table does not tell, as marked-up lines: what was not judged, and how many limits are met."""
+    lines = []
+    baseline, total = decision.baseline, len(decision.comparisons)
+    unjudged = [one.feature for one in decision.comparisons if one.verdict == "no_baseline"]
+    few = sorted({one.feature for one in decision.comparisons if one.verdict == "too_few_examples"})
+    if unjudged:
+        why = baseline.reason if baseline and not baseline.found else f"not in the baseline: {', '.join(unjudged)}"
+        lines.append(f"[yellow]NO_BASELINE[/]: {len(unjudged)} of {total} limits were not judged: {escape(why)}.")
+    if few:
+        lines.append(f"Too few values to judge: {escape(', '.join(few))}.")
+    if len(unjudged) < total:
+        met = sum(one.verdict == "pass" for one in decision.comparisons)
+        same = f" ({baseline.reason})" if baseline and baseline.same_data else ""
+        lines.append(f"{met} of {total} limits on drift and skew are met{same}.")
+    if decision.retrain:
+        lines.append("Drift asks for a new model (data.validate.on_drift: retrain).")
+    return lines
+
+
+def _verdict_of(one: Comparison) -> str:
+    style = "green" if one.verdict == "pass" else "red" if one.deviates and one.severity == "block" else "yellow"
+    return f"[{style}]{one.verdict}[/]"
 
 
 def plan_table(plans: Iterable[Any]) -> Table:

@@ -63,8 +63,6 @@ LATER: tuple[Later, ...] = (
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
     Later("data.source.window", "windows of spans"),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
-    Later("data.validate.drift", "drift against the champion's data", ({},)),
-    Later("data.validate.on_drift", "drift against the champion's data"),
     Later("training.backend", "Keras 3", ("tf_keras",)),
     Later("training.strategy", _TRAINING, ("auto", "one_device")),
     Later("training.workers", _TRAINING, (1,)),

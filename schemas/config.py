@@ -128,12 +128,28 @@ class SourceConfig(Section):
     window: WindowConfig | None = None
 
 
+Measure = Literal["jensen_shannon", "l_infinity"]
+Limits = dict[Text, dict[Measure, Share]]
+
+
 class ValidateConfig(Section):
-    """What the data gate does about data that deviates from the schema or from the champion's data."""
+    """What the data gate does about data that deviates from the schema or from the champion's data.
+
+    `drift`: per feature, how far the training rows may be from those on which the model now served was trained.
+    `skew`: the same between this run's `train` split and each of its other splits. `"*"` stands for every feature that
+    is not named; `{}` exempts one. `jensen_shannon` (0 to 1) is for any feature, `l_infinity` (the largest difference in
+    the share of a value) for texts. Fewer than `min_examples` values on either side are reported and not judged.
+    `retrain` lets the run go on and records that it should end in a new model. `on_no_baseline` is for a model that is
+    served while the statistics of its data are gone or changed; a first run has none and is never blocked for that.
+    """
 
     anomalies: Literal["block", "warn"] = "block"
-    drift: dict[str, dict[Literal["jensen_shannon", "infinity_norm"], Share]] = {}
-    on_drift: Literal["block", "warn", "retrain"] | None = None
+    drift: Limits = {}
+    on_drift: Literal["block", "warn", "retrain"] = "warn"
+    on_no_baseline: Literal["block", "warn"] = "warn"
+    skew: Limits = {}
+    on_skew: Literal["block", "warn"] = "warn"
+    min_examples: NotNegative = 100
 
 
 class DataConfig(Section):

@@ -16,6 +16,8 @@ __all__ = [
     "PUSH_RESULT_FILE",
     "TRAINING_FILE",
     "Anomaly",
+    "Baseline",
+    "Comparison",
     "DataDecision",
     "Decision",
     "Figure",
@@ -206,16 +208,78 @@ class Anomaly(_Record):
     severity: Literal["block", "warn"]
 
 
+class Baseline(_Record):
+    """The data of the model now served, with which drift is measured.
+
+    Attributes:
+        found: whether there is something to compare with; if not, `reason` says why.
+        version: that is served; None where none is.
+        statistics: id of the ExampleStatistics artifact; None where there is none.
+        same_data: whether the statistics are those of this very run's data, byte for byte.
+    """
+
+    found: bool
+    version: int | None = None
+    statistics: int | None = None
+    same_data: bool = False
+    reason: str
+
+
+class Comparison(_Record):
+    """How far the values of a feature are from those of another data set.
+
+    Attributes:
+        kind: `drift` (against the champion's training data) or `skew` (against another split of this run).
+        feature: column name.
+        measure: `jensen_shannon` or `l_infinity`.
+        value: the distance, 0 (alike) to 1 (nothing in common); None where it could not be measured.
+        limit: that it must not exceed.
+        split: whose values are judged.
+        against: what they are held against, in words: `version 3`, `train`.
+        n, against_n: number of values on either side.
+        verdict: `pass`; `exceeded`; `not_measured` (the values are gone, or cannot be compared), which counts like
+            `exceeded`; `no_baseline`; or `too_few_examples`. The last two are never a pass, and never block by
+            themselves.
+        severity: what the configuration wants done about one that is exceeded.
+        reason: the verdict in one sentence.
+    """
+
+    kind: Literal["drift", "skew"]
+    feature: str
+    measure: Literal["jensen_shannon", "l_infinity"]
+    value: float | None = None
+    limit: float
+    split: str = "train"
+    against: str
+    n: int | None = None
+    against_n: int | None = None
+    verdict: Literal["pass", "exceeded", "not_measured", "no_baseline", "too_few_examples"]
+    severity: Literal["block", "warn", "retrain"]
+    reason: str
+
+    @property
+    def deviates(self) -> bool:
+        """True where what the configuration wants done about it is due."""
+        return self.verdict in ("exceeded", "not_measured")
+
+
 class DataDecision(_Record):
     """What the data gate decided before anything was trained.
 
     Attributes:
         outcome: `proceed` or `block`.
         anomalies: all that were found, the blocking ones first.
+        comparisons: drift and skew, those that deviate first, then by how near they are to their limit.
+        baseline: with what drift was measured; None where the configuration asks for no drift.
+        retrain: whether drift asks for a new model; for the scheduler.
         rows: number of rows per split.
+        reasons: what blocks, one sentence each.
     """
 
     outcome: Literal["proceed", "block"]
     anomalies: tuple[Anomaly, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    baseline: Baseline | None = None
+    retrain: bool = False
     rows: dict[str, int] = {}
     reasons: tuple[str, ...] = ()

@@ -39,6 +39,11 @@ def _gates():
     return st.builds(lambda condition, sliced: condition | sliced, conditions, st.just({}) | slices)
 
 
+def _limits():
+    measures = st.dictionaries(st.sampled_from(["jensen_shannon", "l_infinity"]), st.floats(0, 1), max_size=2)
+    return st.dictionaries(st.just("*") | texts, measures, max_size=3)
+
+
 def configurations():
     """Valid configurations as a file holds them, with only such keys as are acted on."""
     positive = st.integers(1, 2**31 - 1)
@@ -57,7 +62,17 @@ def configurations():
                 },
                 optional={
                     "splits": st.fixed_dictionaries({"train": positive, "validate": positive, "eval": positive}),
-                    "validate": st.fixed_dictionaries({"anomalies": st.sampled_from(["block", "warn"])}),
+                    "validate": st.fixed_dictionaries(
+                        {"anomalies": st.sampled_from(["block", "warn"])},
+                        optional={
+                            "drift": _limits(),
+                            "on_drift": st.sampled_from(["block", "warn", "retrain"]),
+                            "on_no_baseline": st.sampled_from(["block", "warn"]),
+                            "skew": _limits(),
+                            "on_skew": st.sampled_from(["block", "warn"]),
+                            "min_examples": st.integers(0, 1000),
+                        },
+                    ),
                 },
             ),
             "model": st.fixed_dictionaries(

@@ -1,3 +1,3 @@
-"""The data gate: anomalies of the data against the curated schema stop a run before anything is trained."""
+"""The data gate: anomalies against the curated schema, and drift from what the model now served was trained on."""
 
-__all__ = ["component", "executor", "judge"]
+__all__ = ["baseline", "component", "distance", "drift", "executor", "judge", "limits"]

@@ -12,6 +12,7 @@ import tfx  # noqa: F401  # first: it stands in for a module of tfx_bsl that TFD
 from tensorflow_data_validation.statistics import stats_impl, stats_options
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from components.statistics_gen.quantiles import QuantilesGenerator
 from components.statistics_gen.rows import from_columns, from_records
 from components.statistics_gen.top_values import TopValuesGenerator
 
@@ -50,7 +51,8 @@ def statistics_of(batches: Iterable[pa.RecordBatch]) -> statistics_pb2.DatasetFe
 
     Returns:
         A list of one data set. Quantiles, and the histograms made of them, are TFDV's sketch's: off by 1 % of the rows
-        in rank at most. Everything else is exact, up to `top_values.EXACT_VALUES` distinct texts per feature.
+        in rank at most. Everything else is exact, up to `top_values.EXACT_VALUES` distinct texts per feature. Numeric
+        features have one custom statistic more, `quantiles.QUANTILES_STATISTIC`.
     """
     generators = _generators()
     partial = [generator.create_accumulator() for generator in generators]
@@ -64,4 +66,5 @@ def _generators() -> list[Any]:
     """TFDV's default generators. In a process it would take estimates of top values; on Beam they are exact, as here."""
     options = stats_options.StatsOptions()
     generators = [one for one in stats_impl.get_generators(options, in_memory=True) if one.name != _SKETCHED]
-    return [*generators, TopValuesGenerator(options.num_top_values, options.num_rank_histogram_buckets)]
+    top_values = TopValuesGenerator(options.num_top_values, options.num_rank_histogram_buckets)
+    return [*generators, top_values, QuantilesGenerator()]

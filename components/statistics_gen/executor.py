@@ -1,5 +1,6 @@
 """The executor: find the rows of each split, compute, write."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-__all__ = ["STATISTICS_FILE", "Executor"]
+from components.lineage.trained_on import DIGEST_PROPERTY, STATISTICS_FILE
 
-STATISTICS_FILE = "FeatureStats.pb"
+__all__ = ["Executor"]
 
 
 class Executor(base_executor.BaseExecutor):
@@ -33,5 +34,7 @@ class Executor(base_executor.BaseExecutor):
         for split in splits:
             folder = Path(artifact_utils.get_split_uri([statistics], split))
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / STATISTICS_FILE).write_bytes(split_statistics(examples, split).SerializeToString())
+            found = split_statistics(examples, split).SerializeToString()
+            (folder / STATISTICS_FILE).write_bytes(found)
+            statistics.set_string_custom_property(f"{DIGEST_PROPERTY}{split}", hashlib.sha256(found).hexdigest())
         statistics.set_json_value_custom_property("sample_rate_by_split", json.dumps(dict.fromkeys(splits, 1.0)))

@@ -15,8 +15,6 @@ __all__ = ["NEVER_ALIKE", "driver_parameters", "has_known_driver", "resolve"]
 NEVER_ALIKE = frozenset({"served_state"})
 """Parameters that a driver adds, and that the node itself changes by what it does."""
 
-_STRATEGY = "components.lineage.champion.ChampionStrategy"
-
 _Driver = Callable[[Mapping[str, Any], Artifacts], dict[str, str | int | float]]
 
 
@@ -55,26 +53,9 @@ def driver_parameters(node: Node, inputs: Artifacts) -> dict[str, str | int | fl
     return driver(node.parameters, inputs) if driver else {}
 
 
-def _arguments_of(node: Node) -> dict[str, str] | None:
-    """The arguments of our own resolver strategy; None where the strategy is another."""
-    for graph in node.proto.inputs.input_graphs.values():
-        for one in graph.nodes.values():
-            if one.op_node.op_type == _STRATEGY:
-                return {key: value.value.field_value.string_value for key, value in one.op_node.kwargs.items()}
-    return None
-
-
-def resolve(node: Node, records: Records, results: Mapping[str, Artifacts]) -> Artifacts | None:
-    """What a resolver chooses; None where its strategy is none of ours.
-
-    Args:
-        node: the resolver.
-        records: of the run.
-        results: node id to the outputs of nodes that have ended.
-    """
-    arguments = _arguments_of(node)
-    if arguments is None:
-        return None
+def _champion(
+    node: Node, records: Records, results: Mapping[str, Artifacts], arguments: Mapping[str, str]
+) -> Artifacts:
     from components.lineage.served import choose
 
     trained = [
@@ -90,8 +71,40 @@ def resolve(node: Node, records: Records, results: Mapping[str, Artifacts]) -> A
         records.artifacts_of_type(node, "Model"),
         arguments["base_path"],
     )
-    return {
-        "candidate": candidates,
-        "served": [found.push] if found.push is not None else [],
-        "champion": [found.champion] if found.champion is not None else [],
-    }
+    return {"candidate": candidates, "served": _some(found.push), "champion": _some(found.champion)}
+
+
+def _baseline(node: Node, records: Records, _: Mapping[str, Artifacts], arguments: Mapping[str, str]) -> Artifacts:
+    from components.lineage.trained_on import trained_on
+
+    found = trained_on(records.store, records.artifacts_of_type(node, "PushedModel"), arguments["base_path"])
+    return {"served": _some(found.push), "baseline": _some(found.statistics)}
+
+
+_Resolver = Callable[[Node, Records, Mapping[str, Artifacts], Mapping[str, str]], Artifacts]
+
+_STRATEGIES: dict[str, _Resolver] = {
+    "components.lineage.champion.ChampionStrategy": _champion,
+    "components.lineage.baseline.BaselineStrategy": _baseline,
+}
+
+
+def resolve(node: Node, records: Records, results: Mapping[str, Artifacts]) -> Artifacts | None:
+    """What a resolver chooses; None where its strategy is none of ours.
+
+    Args:
+        node: the resolver.
+        records: of the run.
+        results: node id to the outputs of nodes that have ended.
+    """
+    for graph in node.proto.inputs.input_graphs.values():
+        for one in graph.nodes.values():
+            strategy = _STRATEGIES.get(one.op_node.op_type)
+            if strategy is not None:
+                arguments = {key: value.value.field_value.string_value for key, value in one.op_node.kwargs.items()}
+                return strategy(node, records, results, arguments)
+    return None
+
+
+def _some(artifact: Any | None) -> list[Any]:
+    return [] if artifact is None else [artifact]

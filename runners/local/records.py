@@ -143,6 +143,7 @@ class Records:
         self, node: Node, execution: Any, inputs: Artifacts, outputs: Artifacts, input_type: Any, output_type: Any
     ) -> Any:
         pairs = []
+        events: dict[tuple[int, Any], Any] = {}
         known = set()
         if execution.id:  # ML Metadata refuses an event that it has
             known = {(one.artifact_id, one.type) for one in self.store.get_events_by_execution_ids([execution.id])}
@@ -151,10 +152,12 @@ class Records:
                 for index, artifact in enumerate(found):
                     if (artifact.id, kind) in known:
                         continue
-                    event = _Event(type=kind)
+                    event = events.get((artifact.id, kind)) if artifact.id else None
+                    if event is None:  # ML Metadata takes one event for an artifact, with a path for each of its keys
+                        event = events[artifact.id, kind] = _Event(type=kind)
+                        pairs.append((artifact, event))
                     event.path.steps.add(key=key)
                     event.path.steps.add(index=index)
-                    pairs.append((artifact, event))
         execution_id, artifact_ids, _ = self.store.put_execution(
             execution=execution,
             artifact_and_events=pairs,

@@ -33,7 +33,9 @@ BEAM_ARGS = ["--runner=FnApiRunner"]
 """Beam's in-process engine by its own name: the default tries another one first, which downloads a binary."""
 
 
-def create_pipeline(config: PipelineConfig, module: UserModule, root: str, connection: Any) -> tfx_pipeline.Pipeline:
+def create_pipeline(
+    config: PipelineConfig, module: UserModule, root: str, connection: Any, accept_without_champion: str = ""
+) -> tfx_pipeline.Pipeline:
     """The graph of a configuration.
 
     Args:
@@ -41,6 +43,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
         module: the user's module, checked.
         root: pipeline root, below which artifacts are written.
         connection: of the metadata store.
+        accept_without_champion: see `Gate`.
 
     Returns:
         The pipeline. What must not run on bad data stands in the condition on the data gate's decision.
@@ -92,6 +95,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
             eval_config(gates, config.model.label),
             baseline_model=champion.outputs["champion"],
             schema=schema.outputs["schema"],
+            intervals=gates.intervals,
         )
         gate = Gate(
             trainer.outputs["model"],
@@ -100,6 +104,7 @@ def create_pipeline(config: PipelineConfig, module: UserModule, root: str, conne
             champion.outputs["served"],
             gates,
             config_digest(config),
+            accept_without_champion=accept_without_champion,
         )
         pusher = Pusher(trainer.outputs["model"], gate.outputs["decision"], config.push, config.name)
     return tfx_pipeline.Pipeline(

@@ -52,15 +52,21 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run, cut off or failed.")] = False,
     from_node: Annotated[str, typer.Option("--from", metavar="NODE", help="Run NODE and what follows anew.")] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Say what would run, and why; run nothing.")] = False,
+    accept: Annotated[
+        str,
+        typer.Option(
+            "--accept-without-champion", metavar="REASON", help="Admit a candidate whose champion cannot be evaluated."
+        ),
+    ] = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a pipeline: exit code 0 pushed or already served, 3 blocked, 2 bad configuration, 1 failed."""
+    """Run a pipeline: exit code 0 pushed or already served, 3 blocked, 4 waits for approval, 2 bad configuration, 1 failed."""
     with _errors(as_json, debug):
         from runners.run import Options
 
-        command = _command(config, overrides or [], root, runner)
-        options = Options(_runner(runner), tuple(overrides or ()), resume, from_node, command)
+        command = _command(config, overrides or [], root, runner, accept)
+        options = Options(_runner(runner), tuple(overrides or ()), resume, from_node, command, accept.strip())
         _refuse_with_tfx_local(options, explain=explain)
         if explain:
             code = _explain(config, root, options, as_json=as_json)
@@ -282,13 +288,14 @@ def _explain(config: Path, root: Path | None, options: Any, *, as_json: bool) ->
     return 0
 
 
-def _command(config: Path, overrides: list[str], root: Path | None, runner: str) -> str:
+def _command(config: Path, overrides: list[str], root: Path | None, runner: str, accept: str) -> str:
     """What a person would type to run the same again."""
     program = os.path.relpath(sys.argv[0]) if sys.argv[0].endswith("satisfice") else "satisfice"
     words = [program, "run", str(config)]
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--root", str(root)] if root else []
     words += ["--runner", runner] if runner != "local" else []
+    words += ["--accept-without-champion", accept] if accept else []
     return shlex.join(words)
 
 

@@ -30,9 +30,16 @@ __all__ = [
     "run",
 ]
 
-Outcome = Literal["pushed", "already_served", "blocked", "data_blocked", "failed"]
+Outcome = Literal["pushed", "already_served", "blocked", "data_blocked", "pending", "failed"]
 
-EXIT_CODES: dict[Outcome, int] = {"pushed": 0, "already_served": 0, "blocked": 3, "data_blocked": 3, "failed": 1}
+EXIT_CODES: dict[Outcome, int] = {
+    "pushed": 0,
+    "already_served": 0,
+    "blocked": 3,
+    "data_blocked": 3,
+    "pending": 4,
+    "failed": 1,
+}
 
 Runner = Literal["local", "tfx-local"]
 
@@ -100,6 +107,7 @@ class Options:
         resumed: goes on with a run that was cut off or failed, and keeps what it had finished.
         from_node: id of the node from which on everything has to run; "" for none.
         command: what a person would type to run it again, for messages.
+        accept_without_champion: why a candidate is accepted that cannot be compared with the champion; "" where it is not.
     """
 
     runner: Runner = "local"
@@ -107,6 +115,7 @@ class Options:
     resumed: bool = False
     from_node: str = ""
     command: str = "satisfice run"
+    accept_without_champion: str = ""
 
 
 def run(
@@ -307,6 +316,7 @@ def _session(job: _Job) -> Any:
         overrides=list(options.overrides),
         resumed=options.resumed,
         from_node=options.from_node,
+        accept_without_champion=options.accept_without_champion,
     )
 
 
@@ -322,7 +332,8 @@ def _prepared_tfx_local(job: _Job) -> Iterator[Callable[[Watcher], list[Any]]]:
     from pipeline.pipeline import create_pipeline
 
     config = job.loaded.config
-    pipeline = create_pipeline(config, job.module, str(job.root), connection_config(config.metadata))
+    accepted = job.options.accept_without_champion
+    pipeline = create_pipeline(config, job.module, str(job.root), connection_config(config.metadata), accepted)
     yield lambda watcher: _run_tfx_local(pipeline, job.run_id, job.lineage, watcher)
 
 
@@ -397,7 +408,7 @@ def _result(run_id: str, nodes: list[Any], lineage: Any, options: Options, log: 
         outcome = "failed"
         error = NodeFailedError("the run", "ended without a decision", remedy=f"The log is {log}.")
     elif push.outcome == "not_pushed":
-        outcome = "blocked"
+        outcome = "pending" if decision.outcome == "pending" else "blocked"
     else:
         outcome = push.outcome
     return RunResult(run_id, outcome, nodes, decision, data_decision, push, log, error)

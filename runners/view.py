@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from components.gate.words import change_needed, is_upper, where
 from components.lineage.reader import NodeRecord, RunRecord
 from runners.notes import note_of
 from schemas.decision import Comparison, DataDecision, Decision, GateResult, PushResult
-from schemas.metrics import direction
 
 __all__ = [
     "ProgressView",
@@ -40,6 +40,7 @@ _MARKS = {
 }
 _VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "red", "not_measured": "red"}
 _ANOMALIES_SHOWN = 20
+_CHANGES_SHOWN = 5
 
 
 def console_on(stream: TextIO) -> Console:
@@ -100,16 +101,15 @@ def gate_table(decision: Decision, *, every_slice: bool = False) -> Table:
     shown, more = _pick(decision.gates, every_slice)
     for result in shown:
         style = _VERDICT_STYLES.get(result.verdict, "yellow")
-        where = ", ".join(f"{key}={value}" for key, value in result.slice.items())
         others = more.get(result.gate, []) if result is _first_of(shown, result.gate) else []
         table.add_row(
             f"[{style}]{result.verdict}[/]",
             result.metric,
-            escape(where + _others(others)),
-            _number(result.value),
+            escape(where(result) + _others(others)),
+            _number(result.value, unit=result.unit),
             _limit(result),
             _number(result.margin, signed=True),
-            _number(result.champion),
+            _number(result.champion, unit=result.unit),
             "" if result.n is None else f"{result.n:,}",
             result.gate,
         )
@@ -131,8 +131,19 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
         return [
             "[red]Blocked:[/] nothing was pushed.",
             *(f"  {escape(reason)}" for reason in decision.reasons),
+            *(
+                escape(f"  To pass: {change}.")
+                for change in map(change_needed, decision.gates[:_CHANGES_SHOWN])
+                if change
+            ),
             *(escape(f"Note: {note}.") for note in decision.notes),
             f"Next: improve the model, or change the gate in {escape(config_file)} if its limit is wrong.",
+        ]
+    if result.outcome == "pending":
+        return [
+            "[yellow]Waits for approval:[/] every gate admits it; nothing is pushed until a person approves.",
+            *(escape(f"Note: {note}.") for note in decision.notes),
+            escape(f"Next: satisfice approve {result.run_id} {config_file} --by NAME --reason WHY   (or reject)"),
         ]
     if result.outcome == "already_served":
         served = f"[green]Already served[/] as version {push.version}: nothing was pushed."
@@ -307,20 +318,14 @@ def _first_of(results: Sequence[GateResult], gate: str) -> GateResult | None:
 def _limit(result: GateResult) -> str:
     if result.limit is None:
         return ""
-    return f"{'≤' if _is_upper(result) else '≥'} {_number(result.limit)}"
+    return f"{'≤' if is_upper(result) else '≥'} {_number(result.limit, unit=result.unit)}"
 
 
-def _is_upper(result: GateResult) -> bool:
-    """Whether the limit is one that the value must not exceed."""
-    if result.condition in ("max_drop", "at_least_champion_minus"):
-        return direction(result.metric) == "lower"
-    return result.condition != "min"
-
-
-def _number(value: float | None, *, signed: bool = False) -> str:
+def _number(value: float | None, *, unit: str = "1", signed: bool = False) -> str:
     if value is None:
         return ""
-    return f"{value:+.4g}" if signed else f"{value:.4g}"
+    text = f"{value:+.4g}" if signed else f"{value:.4g}"
+    return text if unit == "1" else f"{text} {unit}"
 
 
 def _when(milliseconds: int) -> str:

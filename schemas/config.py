@@ -270,6 +270,7 @@ class ChampionGate(Section):
 
     metric: Comparable
     at_least_champion_minus: Annotated[float, Field(ge=0)] = 0.0
+    on_inconclusive: Literal["block", "pass"] = "block"
 
     _known = field_validator("metric")(_known_metric)
 
@@ -296,6 +297,8 @@ class SatisfyGate(Section):
     `min`, `max`: limits in the metric's unit. `max_drop`: how much worse than the champion at most, in the metric's
     unit. `max_ratio_to_champion`: candidate / champion at most, for metrics that should be small. `max_gap`: largest
     minus smallest value over the slices. `min_examples`: slices with fewer are reported and do not block.
+    `batch_size`: of the requests of a latency, the smallest that was measured where it is left out. `against`: what a
+    payload's predictions are compared with.
     """
 
     metric: Metric
@@ -328,7 +331,7 @@ class SatisfyGate(Section):
 
     @model_validator(mode="after")
     def _sliced_where_needed(self) -> Self:
-        if self.slice_by and self.metric in PROFILED:
+        if self.slice_by and self.metric in PROFILED and PROFILED[self.metric].key != "against":
             raise _refusal(f"{self.metric} is a figure of the payload and has no slices", "slice_by left out")
         if not self.slice_by and self.min_examples:
             raise _refusal("min_examples is given without slice_by", "both, or neither")
@@ -347,17 +350,25 @@ class SatisfyGate(Section):
 
     @model_validator(mode="after")
     def _profiling_fits_metric(self) -> Self:
+        wanted = PROFILED[self.metric].key if self.metric in PROFILED else None
         for key in ("batch_size", "against"):
-            if self.metric in QUALITY and getattr(self, key) is not None:
-                raise _refusal(f"{key} says how a payload is profiled; {self.metric} is not", f"{key} left out")
+            if key != wanted and getattr(self, key) is not None:
+                raise _refusal(f"{key} says nothing of {self.metric}", f"{key} left out")
+        if wanted == "against" and self.against is None:
+            raise _refusal(f"{self.metric} is a difference to something", "against beside it")
         return self
 
 
 class GatesConfig(Section):
-    """What a candidate must meet. A configuration without gates is refused."""
+    """What a candidate must meet. A configuration without gates is refused.
+
+    `approval: required`: a person has to approve what the gates admit. `intervals`: how 95 % confidence intervals of
+    quality are made; with them a limit that lies inside the interval makes a gate inconclusive.
+    """
 
     optimize: ChampionGate | None = None
     approval: Literal["none", "required"] = "none"
+    intervals: Literal["none", "jackknife", "poisson_bootstrap"] = "none"
     satisfy: tuple[SatisfyGate, ...] = ()
 
     @model_validator(mode="after")

@@ -69,11 +69,16 @@ class Figure(_Record):
         machine: the fingerprint of the machine, where the figure depends on it; else "".
         batch_size: examples in one request, for latency and throughput; else None.
         against: what a figure of parity was measured against (`trained`, `saved_model`); else None.
+        difference_to_champion: candidate's less the champion's figure on the same examples; None where there is no interval
+            of it.
+        difference_interval: 95 % confidence interval of that difference, which is narrower than what two intervals of
+            figures that were measured apart can tell.
         ratio_to_champion: candidate's over champion's figure, measured in pairs in one process; None where it was not.
             It stands on the candidate's figure and is what `max_ratio_to_champion` judges before it divides figures
             that were measured apart.
         ratio_interval: 95 % confidence interval of that ratio.
-        why_not: why there is no value, in words; "" where nothing more is known than that there is none.
+        why_not: why the examples do not allow a value (`every label is 0`), in words; "" where there is one, or nothing
+            more is known than that there is none.
     """
 
     metric: str
@@ -88,6 +93,8 @@ class Figure(_Record):
     machine: str = ""
     batch_size: int | None = None
     against: Against | None = None
+    difference_to_champion: float | None = None
+    difference_interval: tuple[float, float] | None = None
     ratio_to_champion: float | None = None
     ratio_interval: tuple[float, float] | None = None
     why_not: str = ""
@@ -119,9 +126,13 @@ class GateResult(_Record):
     Attributes:
         gate: path of the gate in the configuration (`gates.satisfy.0`, `gates.optimize`).
         condition: which condition it states.
+        value: of the figure; for a gap, the largest less the smallest value over the slices.
         limit: the limit that the value was held against, in `unit`; for a comparison, derived from the champion.
         margin: distance from the limit, in `unit`; positive on the good side. None where nothing was compared.
         champion: the champion's figure, or None.
+        interval: 95 % confidence interval of the value; of a comparison in pairs, the champion's figure taken as given.
+        n: number of examples or repetitions.
+        batch_size, against: of the figure.
         reason: the verdict in one sentence.
     """
 
@@ -138,6 +149,8 @@ class GateResult(_Record):
     interval: tuple[float, float] | None = None
     n: int | None = None
     slice: dict[str, str] = {}
+    batch_size: int | None = None
+    against: Against | None = None
     verdict: Verdict
     reason: str
 

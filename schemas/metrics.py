@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PROFILED", "QUALITY", "Direction", "ProfiledMetric", "QualityMetric", "direction"]
+__all__ = ["BINARY", "PROFILED", "QUALITY", "Direction", "ProfiledMetric", "QualityMetric", "direction"]
 
 Direction = Literal["higher", "lower", "neither"]
 
@@ -37,10 +37,13 @@ class ProfiledMetric:
     Attributes:
         unit: of the figure.
         better: which direction is better.
+        key: the key of a gate that says which of several such figures is meant: the size of a request, or what the
+            payload's predictions are compared with; None where there is but one.
     """
 
     unit: str
     better: Literal["higher", "lower"] = "lower"
+    key: Literal["batch_size", "against"] | None = None
 
 
 def _tfma(class_name: str, better: Direction = "higher") -> QualityMetric:
@@ -51,8 +54,7 @@ def _keras(class_name: str, better: Direction = "higher") -> QualityMetric:
     return QualityMetric(class_name, "keras", better)
 
 
-QUALITY: dict[str, QualityMetric] = {
-    # scores against a binary label
+_BINARY: dict[str, QualityMetric] = {
     "auc": _tfma("AUC"),
     "auc_precision_recall": _tfma("AUCPrecisionRecall"),
     "balanced_accuracy": _tfma("BalancedAccuracy"),
@@ -87,6 +89,11 @@ QUALITY: dict[str, QualityMetric] = {
     "threat_score": _tfma("ThreatScore"),
     "true_negatives": _tfma("TrueNegatives"),
     "true_positives": _tfma("TruePositives"),
+}
+
+QUALITY: dict[str, QualityMetric] = {
+    # scores against a binary label
+    **_BINARY,
     # several classes: the label is one integer (`sparse_`), or one-hot, for which an integer gives a wrong figure;
     # TFMA's own CategoricalCrossEntropy fails on NumPy's read-only arrays
     "categorical_accuracy": _keras("CategoricalAccuracy"),
@@ -114,17 +121,20 @@ QUALITY: dict[str, QualityMetric] = {
     "weighted_example_count": _tfma("WeightedExampleCount", "neither"),
 }
 
+BINARY = frozenset(_BINARY)
+"""Quality metrics of scores against a binary label; without examples of both classes most say nothing."""
+
 PROFILED: dict[str, ProfiledMetric] = {
-    "class_agreement": ProfiledMetric("1", "higher"),
-    "latency_p50_ms": ProfiledMetric("ms"),
-    "latency_p95_ms": ProfiledMetric("ms"),
-    "latency_p99_ms": ProfiledMetric("ms"),
+    "class_agreement": ProfiledMetric("1", "higher", "against"),
+    "latency_p50_ms": ProfiledMetric("ms", key="batch_size"),
+    "latency_p95_ms": ProfiledMetric("ms", key="batch_size"),
+    "latency_p99_ms": ProfiledMetric("ms", key="batch_size"),
     "load_time_ms": ProfiledMetric("ms"),
-    "max_abs_difference": ProfiledMetric("1"),
-    "mean_abs_difference": ProfiledMetric("1"),
+    "max_abs_difference": ProfiledMetric("1", key="against"),
+    "mean_abs_difference": ProfiledMetric("1", key="against"),
     "peak_memory_mb": ProfiledMetric("MB"),
     "size_mb": ProfiledMetric("MB"),
-    "throughput_per_s": ProfiledMetric("1/s", "higher"),
+    "throughput_per_s": ProfiledMetric("1/s", "higher", "batch_size"),
 }
 
 

@@ -7,12 +7,14 @@ from typing import Any
 from tensorflow_model_analysis.proto import config_pb2
 
 from schemas.config import GatesConfig
-from schemas.metrics import QUALITY
+from schemas.metrics import BINARY, QUALITY
 
-__all__ = ["CANDIDATE", "CHAMPION", "KERAS_MODULE", "eval_config", "metrics_of", "slices_of"]
+__all__ = ["CANDIDATE", "CHAMPION", "KERAS_MODULE", "LABEL", "eval_config", "metrics_of", "slices_of"]
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+LABEL = "mean_label"
+"""Tells slices in which only one class occurs."""
 KERAS_MODULE = "tf_keras.metrics"
 
 
@@ -50,7 +52,10 @@ def eval_config(gates: GatesConfig, label: str) -> Any:
         for name in (CANDIDATE, CHAMPION)
     ]
     slices = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=keys) for keys in slices_of(gates))]
-    metrics = [config_pb2.MetricConfig(class_name="ExampleCount"), *map(_metric, metrics_of(gates))]
+    names = metrics_of(gates)
+    if LABEL not in names and BINARY.intersection(names):
+        names.append(LABEL)
+    metrics = [config_pb2.MetricConfig(class_name="ExampleCount"), *map(_metric, names)]
     return config_pb2.EvalConfig(
         model_specs=models, slicing_specs=slices, metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)]
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from components.evaluation.eval_config import CANDIDATE, CHAMPION
+from components.evaluation.eval_config import CANDIDATE, CHAMPION, LABEL
 from schemas.decision import Figure
+from schemas.metrics import BINARY
 
 __all__ = ["figures_of", "read_figures"]
 
 _HOW = f"tfma {tfma.__version__}"
 _COUNT = "example_count"
+_DIFFERENCE = "_diff"
+_AREAS = ("auc", "auc_precision_recall")
 _ONLY_MODEL = ""
 """TFMA drops the name of a model that it evaluates alone."""
 
@@ -39,29 +42,47 @@ def read_figures(folder: str, digest: str, *, champion: bool) -> list[Figure]:
 def figures_of(slicing_metrics: Iterable[Any], digest: str) -> list[Figure]:
     """The figures in TFMA's `slicing_metrics`: pairs of a slice key and nested metrics by output and sub-key.
 
-    A value that is not a number (a calibration where no label is positive) becomes None: it was looked for and is not
-    there. An AUC over one class is 0 in TFMA, and is told as it is.
+    A value that is not a number becomes None: it was looked for and is not there. So does an area under a curve where
+    every label is the same, for which TFMA gives 0; such figures say why.
     """
-    figures = []
-    for slice_key, outputs in slicing_metrics:
-        metrics = outputs[""][""]
-        count = _number(metrics.get(_COUNT, {}))
-        for name, value in sorted(metrics.items()):
-            if name.endswith("_diff"):
-                continue
-            number = _number(value)
-            figures.append(
-                Figure(
-                    metric=name,
-                    value=None if number is None or math.isnan(number) else number,
-                    digest=digest,
-                    slice={str(feature): _text(part) for feature, part in slice_key},
-                    n=int(count) if count is not None else None,
-                    interval=_interval(value),
-                    how=_HOW,
-                )
-            )
-    return figures
+    return [
+        figure
+        for slice_key, outputs in slicing_metrics
+        for figure in _figures_of_slice(
+            {str(feature): _text(part) for feature, part in slice_key}, outputs[""][""], digest
+        )
+    ]
+
+
+def _figures_of_slice(where: dict[str, str], metrics: Mapping[str, Any], digest: str) -> Iterator[Figure]:
+    count = _number(metrics.get(_COUNT, {}))
+    one_class = _one_class(metrics)
+    for name, value in sorted(metrics.items()):
+        if name.endswith(_DIFFERENCE):
+            continue
+        number = _number(value)
+        if number is not None and (math.isnan(number) or (one_class and name in _AREAS)):
+            number = None
+        difference = metrics.get(name + _DIFFERENCE, {})
+        paired = _interval(difference) if number is not None else None
+        yield Figure(
+            metric=name,
+            value=number,
+            digest=digest,
+            slice=where,
+            n=int(count) if count is not None else None,
+            interval=_interval(value) if number is not None else None,
+            how=_HOW,
+            difference_to_champion=_number(difference) if paired else None,
+            difference_interval=paired,
+            why_not=one_class if number is None and name in BINARY else "",
+        )
+
+
+def _one_class(metrics: Mapping[str, Any]) -> str:
+    """What to say of a binary label that is the same in every example; "" where it is not, or is not known."""
+    label = _number(metrics.get(LABEL, {}))
+    return f"every label is {label:g}" if label in (0.0, 1.0) else ""
 
 
 def _number(value: Mapping[str, Any]) -> float | None:
@@ -74,8 +95,12 @@ def _number(value: Mapping[str, Any]) -> float | None:
 
 
 def _interval(value: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The bounds; None where there are none, or they are no numbers."""
     bounds = value.get("boundedValue")
-    return (float(bounds["lowerBound"]), float(bounds["upperBound"])) if bounds else None
+    if not bounds:
+        return None
+    low, high = float(bounds["lowerBound"]), float(bounds["upperBound"])
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _text(part: Any) -> str:

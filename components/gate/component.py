@@ -18,6 +18,7 @@ class GateSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "gates": component_spec.ExecutionParameter(type=str),
         "config_digest": component_spec.ExecutionParameter(type=str),
+        "accept_without_champion": component_spec.ExecutionParameter(type=str),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -52,6 +53,7 @@ class Gate(base_component.BaseComponent):
         config_digest: str,
         *,
         profile: types.BaseChannel | None = None,
+        accept_without_champion: str = "",
     ) -> None:
         """Makes the node.
 
@@ -63,6 +65,8 @@ class Gate(base_component.BaseComponent):
             gates: the configuration's section.
             config_digest: of the resolved configuration, for the record.
             profile: the figures of the payloads themselves; without it, gates on them are not measured.
+            accept_without_champion: why a candidate is accepted that cannot be compared with the champion, for the
+                record; "" where it is not.
         """
         super().__init__(
             GateSpec(
@@ -73,6 +77,7 @@ class Gate(base_component.BaseComponent):
                 served=served,
                 gates=gates.model_dump_json(by_alias=True),
                 config_digest=config_digest,
+                accept_without_champion=accept_without_champion,
                 code_fingerprint=code_fingerprint("components.gate", "schemas"),
                 decision=types.Channel(type=Decision),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -42,7 +42,7 @@ def judge(call: Call) -> None:
         GatesConfig.model_validate_json(call.parameters["gates"]),
         digest,
         [figure for figures in measured for figure in figures.of(digest)],
-        _champion(call.any("served"), measured),
+        _champion(call.any("served"), measured, call.parameters.get("accept_without_champion", "")),
         call.parameters["config_digest"],
     )
     output = call.outputs["decision"]
@@ -88,13 +88,14 @@ def _figures(artifact: Any, digest: str) -> Figures:
     return figures
 
 
-def _champion(pushed: Any | None, measured: list[Figures]) -> Champion | None:
+def _champion(pushed: Any | None, measured: list[Figures], accepted: str) -> Champion | None:
     """The champion, from the push record that the resolver found; its figures where it was measured."""
     if pushed is None:
         return None
     digest = pushed.custom_properties["digest"].string_value
     figures = [figure for one in measured for figure in one.of(digest)]
-    return Champion(digest, pushed.custom_properties["version"].int_value, figures)
+    why_not = "; ".join(note for one in measured if one.champion != digest for note in one.notes)
+    return Champion(digest, pushed.custom_properties["version"].int_value, figures, why_not, accepted)
 
 
 def _bless(blessing: Any, model: Any, blessed: bool) -> None:

@@ -15,13 +15,14 @@ __all__ = ["build", "launch"]
 _CAUSE_SHOWN = 400
 
 
-def build(config: str, overrides: list[str], root: str) -> dict[str, Any]:
+def build(config: str, overrides: list[str], root: str, accept_without_champion: str = "") -> dict[str, Any]:
     """Imports the user's module, checks it, and compiles the pipeline.
 
     Args:
         config: path of the configuration file.
         overrides: as `--set` takes them.
         root: pipeline root.
+        accept_without_champion: see `components.gate.component.Gate`.
 
     Returns:
         `ir`: the serialized Pipeline proto in base64; or `error`: what `as_dict` of an error of ours gives.
@@ -36,7 +37,8 @@ def build(config: str, overrides: list[str], root: str) -> dict[str, Any]:
     try:
         loaded = load_config(config, overrides)
         module = load_user_module(loaded.config.model.module, loaded.folder)
-        pipeline = create_pipeline(loaded.config, module, root, connection_config(loaded.config.metadata))
+        connection = connection_config(loaded.config.metadata)
+        pipeline = create_pipeline(loaded.config, module, root, connection, accept_without_champion)
         compiled = compiler.Compiler().compile(pipeline)
     except SatisficeError as error:
         return {"error": error.as_dict(), "traceback": traceback.format_exc()}

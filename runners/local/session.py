@@ -55,6 +55,7 @@ class Session:
         overrides: as `--set` took them, for the worker that builds the pipeline.
         resumed: whether what the run had finished before is kept.
         from_node: id of the node from which on everything has to run; "" for none.
+        accept_without_champion: see `components.gate.component.Gate`.
     """
 
     loaded: LoadedConfig
@@ -66,6 +67,7 @@ class Session:
     overrides: list[str]
     resumed: bool = False
     from_node: str = ""
+    accept_without_champion: str = ""
     engine: Engine = field(init=False)
     _workers: _Workers = field(init=False)
 
@@ -155,7 +157,8 @@ class Session:
 
     def _graph(self, workers: _Workers) -> Graph:
         """The compiled pipeline. Compiling takes TFX; what was compiled from the same things before is read back."""
-        path = self.root / "cache" / "compiled" / f"{made_of(self.loaded, self.module, self.root)}.pb"
+        name = made_of(self.loaded, self.module, self.root, self.accept_without_champion)
+        path = self.root / "cache" / "compiled" / f"{name}.pb"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             half = path.with_suffix(".half")
@@ -164,7 +167,12 @@ class Session:
         return read_graph(path.read_bytes(), self.run_id)
 
     def _build(self, workers: _Workers) -> bytes:
-        arguments = {"config": str(self.loaded.file), "overrides": self.overrides, "root": str(self.root)}
+        arguments = {
+            "config": str(self.loaded.file),
+            "overrides": self.overrides,
+            "root": str(self.root),
+            "accept_without_champion": self.accept_without_champion,
+        }
         workers.submit(_BUILD, "runners.local.jobs:build", arguments, self.log_of(_BUILD))
         done = workers.wait()
         if done is None or done.result is None:
@@ -175,7 +183,7 @@ class Session:
         return base64.b64decode(done.result["ir"])
 
 
-def made_of(loaded: LoadedConfig, module: UserModule, root: Path) -> str:
+def made_of(loaded: LoadedConfig, module: UserModule, root: Path, accept_without_champion: str = "") -> str:
     """Names all that a compiled pipeline, the check of the user's module and what the nodes run depend on; no data.
 
     SHA-256, in hex.
@@ -188,6 +196,7 @@ def made_of(loaded: LoadedConfig, module: UserModule, root: Path) -> str:
         "schema": _sha(Path(loaded.config.data.schema_path)),
         "libraries": _libraries(),
         "code": _package_digest(),
+        "accept_without_champion": accept_without_champion,
     }
     return hashlib.sha256(json.dumps(things, sort_keys=True).encode()).hexdigest()
 

@@ -136,15 +136,23 @@ def test_condition_of_zero_is_one():
         ),
         (
             {"min": 0.1, "batch_size": 1},
-            "batch_size says how a payload is profiled; auc is not; expected batch_size left",
+            "batch_size says nothing of auc; expected batch_size left",
         ),
         (
             {"min": 0.1, "against": "trained"},
-            "against says how a payload is profiled; auc is not; expected against left",
+            "against says nothing of auc; expected against left",
         ),
         (
             {"metric": "calibration", "max_drop": 1},
             "calibration is neither better when higher nor when lower; expected m",
+        ),
+        (
+            {"metric": "size_mb", "max": 1, "batch_size": 8},
+            "batch_size says nothing of size_mb; expected batch_size left",
+        ),
+        (
+            {"metric": "max_abs_difference", "max": 1},
+            "max_abs_difference is a difference to something; expected against beside it",
         ),
         (
             {"metric": "size_mb", "max": 1, "slice_by": ["a"]},
@@ -162,7 +170,7 @@ def test_no_gates():
     """A configuration without gates is refused, in each way of having none."""
     without = {key: value for key, value in MINIMAL.items() if key != "gates"}
     with pytest.raises(
-        ConfigError, match="gates: is missing; expected a mapping with the keys optimize, approval, satisfy"
+        ConfigError, match="gates: is missing; expected a mapping with the keys optimize, approval, intervals, satisfy"
     ):
         parse_config(without)
     for gates in ({}, {"satisfy": []}, {"optimize": None}):

@@ -59,10 +59,11 @@ def test_both_models_are_asked_through_the_same_signature() -> None:
 
 
 def test_examples_are_counted_and_metrics_bear_the_names_of_the_gates() -> None:
-    """Also those of Keras, which are named by their class otherwise."""
+    """Also those of Keras, which are named by their class otherwise. Labels are averaged, to find slices of one class."""
     config = gates({"metric": "auc", "min": 0.5}, {"metric": "poisson", "max": 1.0})
     (specs,) = eval_config(config, "label").metrics_specs
-    count, auc, poisson = specs.metrics
+    count, auc, poisson, label = specs.metrics
+    assert (label.class_name, json.loads(label.config)["name"]) == ("MeanLabel", "mean_label")
     assert (count.class_name, count.module, count.config) == ("ExampleCount", "", "")
     assert (auc.class_name, auc.module, json.loads(auc.config)) == ("AUC", "", {"name": "auc"})
     assert (poisson.class_name, poisson.module, json.loads(poisson.config)) == (
@@ -81,7 +82,8 @@ def test_an_evaluation_of_payload_figures_alone_counts_examples() -> None:
 @pytest.mark.parametrize("metric", sorted({*QUALITY, *PROFILED}))
 def test_it_is_a_valid_evaluation_of_tfma(metric: str) -> None:
     """For each metric that a configuration may name, as TFMA itself checks it."""
-    config_util.verify_eval_config(eval_config(gates({"metric": metric, "max": 1.0}), "label"))
+    compared = {"against": "trained"} if metric in PROFILED and PROFILED[metric].key == "against" else {}
+    config_util.verify_eval_config(eval_config(gates({"metric": metric, "max": 1.0, **compared}), "label"))
 
 
 conditions = st.sampled_from([{"min": 0.5}, {"max": 0.5}, {"max_gap": 0.5}, {"max_drop": 0.5}])

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 
+from components.evaluation.eval_config import LABEL
 from components.evaluation.figures import figures_of, read_figures
 from schemas.decision import Figure
 from tests.components.evaluation.rewrite import evaluation_of_both
@@ -50,6 +51,34 @@ def test_a_figure_for_each_metric_and_slice() -> None:
         ("c0ffee", "1", "saved_model", None)
     }
     assert all(one.how.startswith("tfma 0.") for one in found)
+
+
+@pytest.mark.parametrize(("label", "why"), [(0.0, "every label is 0"), (1.0, "every label is 1"), (0.5, "")])
+def test_a_slice_of_one_class_has_no_area_under_a_curve(label: float, why: str) -> None:
+    """TFMA gives 0 for it, which is no figure of the model; a share of right answers stays one."""
+    found = figures_of(
+        results(((("pay", "Cash"),), {
+            "auc": double(0.0), "recall": double("NaN"), "binary_accuracy": double(1.0), "mean_label": double(label)
+        })), "d",
+    )  # fmt: skip
+    told = {one.metric: (one.value, one.why_not) for one in found}
+    assert told["binary_accuracy"] == (1.0, "")
+    assert told["auc"] == ((None, why) if why else (0.0, ""))
+    assert told["recall"] == (None, why)
+
+
+def test_the_difference_to_the_champion_with_its_interval() -> None:
+    """On the same examples; TFMA's difference is no figure of its own."""
+    metrics = {"auc": bounded(0.9, 0.85, 0.95), "auc_diff": bounded(0.01, -0.01, 0.03), "recall": double(0.5)}
+    auc, recall = figures_of(results(((), {**metrics, "recall_diff": double(0.1)})), "d")
+    assert (auc.difference_to_champion, auc.difference_interval) == (0.01, (-0.01, 0.03))
+    assert (recall.difference_to_champion, recall.difference_interval) == (None, None)
+
+
+def test_bounds_that_are_no_numbers_are_no_interval() -> None:
+    """Of a sample in which the figure could not be computed."""
+    (figure,) = figures_of(results(((), {"recall": bounded(0.5, float("nan"), float("nan"))})), "d")
+    assert (figure.value, figure.interval) == (0.5, None)
 
 
 @pytest.mark.parametrize("value", [double(float("nan")), double("NaN"), double(None), {}, {"bytesValue": b"x"}])
@@ -155,5 +184,5 @@ def test_candidate_and_champion_are_told_apart(evaluation: Path, tmp_path: Path)
     assert len(candidate) == len(champion) > 3
     for new, old in zip(candidate, champion, strict=True):
         assert (new.metric, new.slice, new.digest, old.digest) == (old.metric, old.slice, "new", "old")
-        assert new.value is not None
-        assert old.value == pytest.approx(new.value - 0.25)
+        assert (new.value is None) == (old.value is None) == bool(new.why_not) == bool(old.why_not)
+        assert new.value is None or old.value == pytest.approx(new.value - (0.25 if new.metric != LABEL else 0.0))

@@ -200,6 +200,168 @@ def test_a_ratio_to_a_negative_champion_says_nothing() -> None:
     assert verdicts(decide(gate, NEW, [figure("mean_absolute_error", -0.5)], served)) == ["not_measured"]
 
 
+GAP = {"metric": "binary_accuracy", "slice_by": ("pay",), "max_gap": 0.3, "min_examples": 10}
+
+
+def by_pay(*values: tuple[str, float | None, int], **fields: object) -> list[Figure]:
+    return [figure("binary_accuracy", value, slice={"pay": pay}, n=n, **fields) for pay, value, n in values]
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(0.3, "fail"), (0.35, "pass")])
+def test_a_gap_is_between_the_best_and_the_worst_slice(limit: float, verdict: str) -> None:
+    """Both are named; a slice with few examples does not count, and is reported."""
+    found = by_pay(("Cash", 0.95, 80), ("Card", 0.61, 50), ("Prcard", 0.7, 40), ("Unknown", 0.0, 3))
+    decision = decide(gates({**GAP, "max_gap": limit}), NEW, found, None)
+    assert verdicts(decision) == [verdict, "too_few_examples"]
+    gap = decision.gates[0]
+    assert (gap.condition, gap.n, gap.slice) == ("max_gap", 170, {})
+    assert gap.value == pytest.approx(0.34)
+    assert gap.margin == pytest.approx(limit - 0.34)
+    assert gap.reason.endswith(": 0.95 on pay=Cash, 0.61 on pay=Card")
+
+
+def test_a_gap_of_one_slice_is_not_measured() -> None:
+    """There is nothing to compare it with."""
+    decision = decide(gates(GAP), NEW, by_pay(("Cash", 0.9, 80), ("Card", 0.1, 2)), None)
+    assert verdicts(decision) == ["not_measured", "too_few_examples"]
+    assert "only pay=Cash has enough examples" in decision.reasons[0]
+
+
+def test_a_gap_to_a_slice_without_a_figure_is_not_measured() -> None:
+    """It is not left out in silence."""
+    decision = decide(gates(GAP), NEW, by_pay(("Cash", 0.9, 80), ("Card", None, 90)), None)
+    assert verdicts(decision) == ["not_measured"]
+
+
+def test_the_interval_of_a_gap_is_made_of_those_of_its_ends() -> None:
+    """By the distances to their bounds, as of independent figures: sqrt(0.03² + 0.04²) = 0.05."""
+    found = [
+        figure("binary_accuracy", 0.9, slice={"pay": "a"}, n=50, interval=(0.87, 0.93)),
+        figure("binary_accuracy", 0.6, slice={"pay": "b"}, n=50, interval=(0.56, 0.64)),
+    ]
+    (gap,) = decide(gates({**GAP, "max_gap": 0.33}), NEW, found, None).gates
+    assert gap.interval == pytest.approx((0.25, 0.35))
+    assert gap.verdict == "inconclusive"
+    assert decide(gates({**GAP, "max_gap": 0.36}), NEW, found, None).gates[0].verdict == "pass"
+    (even,) = decide(gates(GAP), NEW, [found[0], found[0].model_copy(update={"slice": {"pay": "b"}})], None).gates
+    assert (even.value, even.interval) == (0.0, pytest.approx((0.0, 0.0424264)))
+
+
+def test_a_slice_whose_examples_cannot_give_the_figure_is_only_reported() -> None:
+    """An AUC of one class; of the whole split it blocks, and so it does when it is so of every slice."""
+    sliced = gates({"metric": "auc", "slice_by": ("pay",), "min": 0.5, "min_examples": 10})
+    lost = figure("auc", None, slice={"pay": "Cash"}, n=90, why_not="every label is 0")
+    decision = decide(sliced, NEW, [lost, figure("auc", 0.9, slice={"pay": "Card"}, n=90)], None)
+    assert decision.outcome == "push"
+    assert [(r.verdict, r.reason) for r in decision.gates if r.slice["pay"] == "Cash"] == [
+        ("too_few_examples", "every label is 0")
+    ]
+    alone = decide(sliced, NEW, [lost], None)
+    assert (alone.outcome, alone.gates[0].verdict) == ("block", "not_measured")
+    assert "none of the 1 slices has the examples that it takes" in alone.reasons[0]
+    whole = decide(gates({"metric": "auc", "min": 0.5}), NEW, [lost.model_copy(update={"slice": {}})], None)
+    assert whole.reasons == ("gates.satisfy.0: auc not_measured: auc could not be measured: every label is 0",)
+
+
+LATENCY = {"metric": "latency_p50_ms", "max_ratio_to_champion": 1.2}
+
+
+def latency(value: float, digest: str = NEW, batch_size: int = 1, **fields: object) -> Figure:
+    return figure("latency_p50_ms", value, digest, unit="ms", batch_size=batch_size, **fields)
+
+
+def test_a_latency_is_that_of_its_batch_size() -> None:
+    """The smallest that was measured where the gate names none."""
+    found = [latency(9.0, batch_size=64), latency(3.0), latency(5.0, batch_size=8)]
+    for named, value in ((None, 3.0), (8, 5.0), (64, 9.0)):
+        (result,) = decide(gates({"metric": "latency_p50_ms", "batch_size": named, "max": 4}), NEW, found, None).gates
+        assert (result.value, result.batch_size) == (value, named or 1)
+        assert result.reason == f"{value:g} ms {'is' if value < 4 else 'is not'} at most 4 ms"
+    missing = decide(gates({"metric": "latency_p50_ms", "batch_size": 2, "max": 4}), NEW, found, None)
+    assert verdicts(missing) == ["not_measured"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "verdict"),
+    [(1.1, (1.05, 1.15), "pass"), (1.3, (1.26, 1.34), "fail"), (1.1, (1.0, 1.25), "inconclusive")],
+)
+def test_a_ratio_that_was_measured_in_pairs_is_judged(
+    ratio: float, interval: tuple[float, float], verdict: str
+) -> None:
+    """And not the quotient of two figures, which here says 1.5; limit, margin and interval are in the figure's unit."""
+    found = [latency(3.0, ratio_to_champion=ratio, ratio_interval=interval, interval=(2.9, 3.1))]
+    served = champion(latency(2.0, OLD), latency(9.0, OLD, batch_size=64))
+    (result,) = decide(gates(LATENCY), NEW, found, served).gates
+    assert result.verdict == verdict
+    assert (result.limit, result.champion) == (pytest.approx(2.4), 2.0)
+    assert result.margin == pytest.approx((1.2 - ratio) * 2.0)
+    assert result.interval == pytest.approx((interval[0] * 2.0, interval[1] * 2.0))
+    assert f"in pairs, {ratio:g} times the champion's; at most 1.2 times" in result.reason
+
+
+def test_a_comparison_in_pairs_has_the_interval_of_the_difference() -> None:
+    """Two wide intervals of the same examples can leave a narrow difference."""
+    gate = gates(optimize={"metric": "auc", "at_least_champion_minus": 0.01})
+    wide = {"interval": (0.8, 0.98), "difference_to_champion": -0.002, "difference_interval": (-0.005, 0.001)}
+    served = champion(figure("auc", 0.902, OLD, interval=(0.8, 0.98)))
+    (result,) = decide(gate, NEW, [figure("auc", 0.9, **wide)], served).gates
+    assert result.verdict == "pass"
+    assert result.interval == pytest.approx((0.897, 0.903))
+    unsure = {**wide, "difference_interval": (-0.012, 0.001)}
+    assert verdicts(decide(gate, NEW, [figure("auc", 0.9, **unsure)], served)) == ["inconclusive"]
+    lenient = gates(optimize={"metric": "auc", "at_least_champion_minus": 0.01, "on_inconclusive": "pass"})
+    assert decide(lenient, NEW, [figure("auc", 0.9, **unsure)], served).outcome == "push"
+
+
+def test_parity_is_with_what_the_gate_names() -> None:
+    """Agreement should be large, a difference small."""
+    found = [
+        figure("max_abs_difference", 0.5, against="trained"),
+        figure("max_abs_difference", 0.01, against="serving_examples"),
+        figure("class_agreement", 0.9, against="trained"),
+    ]
+    gate = gates(
+        {"metric": "max_abs_difference", "against": "serving_examples", "max": 0.1},
+        {"metric": "class_agreement", "against": "trained", "min": 0.99},
+        {"metric": "max_abs_difference", "against": "saved_model", "max": 0.1},
+    )
+    decision = decide(gate, NEW, found, None)
+    assert {r.gate: (r.verdict, r.against) for r in decision.gates} == {
+        "gates.satisfy.0": ("pass", "serving_examples"),
+        "gates.satisfy.1": ("fail", "trained"),
+        "gates.satisfy.2": ("not_measured", None),
+    }
+    assert "class_agreement[against trained] fail" in decision.reasons[0]
+
+
+def test_a_champion_that_cannot_be_evaluated_says_why() -> None:
+    """It blocks, unless a person accepts that; what can be compared is compared all the same."""
+    gate = gates({"metric": "auc", "max_drop": 0.1}, {"metric": "size_mb", "max_drop": 1})
+    found = [figure("auc", 0.9), figure("size_mb", 5.0)]
+    lost = Champion(OLD, 3, [figure("size_mb", 1.0, OLD)], "it does not load")
+    blocked = decide(gate, NEW, found, lost)
+    assert "gates.satisfy.0: auc not_measured: auc of the champion (version 3) was not measured: it does not load" in (
+        blocked.reasons
+    )
+    accepted = decide(gate, NEW, found, Champion(OLD, 3, lost.figures, lost.why_not, "old format"))
+    assert {r.gate: (r.verdict, r.reason) for r in accepted.gates} == {
+        "gates.satisfy.0": ("no_champion", "accepted without champion: old format"),
+        "gates.satisfy.1": ("fail", "5 is not at most 2 (champion 1)"),
+    }
+    assert accepted.notes == ("not compared with version 3 (it does not load); accepted without champion: old format",)
+
+
+def test_what_is_admitted_waits_where_a_person_has_to_approve() -> None:
+    """A block does not, and the champion itself needs no approval."""
+    gate = GatesConfig.model_validate(
+        {"satisfy": [{"metric": "auc", "min": 0.5}], "approval": "required"}, strict=False
+    )
+    waiting = decide(gate, NEW, [figure("auc", 0.9)], None)
+    assert (waiting.outcome, waiting.reasons[0]) == ("pending", "a person has to approve it")
+    assert decide(gate, NEW, [figure("auc", 0.1)], None).outcome == "block"
+    assert decide(gate, NEW, [figure("auc", 0.9)], Champion(NEW, 3)).outcome == "already_served"
+
+
 @given(value=finite, limit=finite, better=st.floats(0, 1e6))
 def test_a_better_figure_never_turns_a_pass_into_a_block(value: float, limit: float, better: float) -> None:
     """Each gate is monotone in its figure."""

@@ -211,6 +211,79 @@ def show(
 
 
 @app.command()
+def why(
+    what: Annotated[
+        str, typer.Argument(metavar="VERSION|RUN", help="A pushed version, a run's id, or latest.")
+    ] = "latest",
+    config: Config = Path(_DEFAULT),
+    overrides: Overrides = None,
+    every_slice: Annotated[bool, typer.Option("--all", help="Every slice of every gate.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table for a pull request.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say why a model was pushed or not: every gate, what blocked, what is nearest to failing, what would have to change."""
+    with _errors(as_json, debug):
+        from runners.view import console_on
+        from runners.why import why as ask
+
+        found = ask(_lineage(config, overrides), what)
+        if as_json:
+            _print_json(found.as_dict())
+        elif markdown:
+            typer.echo(found.markdown())
+        else:
+            found.print_on(console_on(sys.stdout), every_slice=every_slice)
+
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the lineage.")]
+
+
+@app.command()
+def approve(
+    run_id: Run,
+    by: By,
+    reason: Reason,
+    config: Config = Path(_DEFAULT),
+    overrides: Overrides = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Approve a candidate that waits: it is pushed, and who, when and why stand in the lineage."""
+    with _errors(as_json, debug):
+        from runners.approval import approve_run
+
+        decision, push = approve_run(config, overrides or [], run_id, by, reason)
+        if as_json:
+            _print_json({"decision": decision.model_dump(mode="json"), "push": push.model_dump(mode="json")})
+        else:
+            typer.echo(f"Approved by {by}. {push.reason}\n  {push.destination}")
+
+
+@app.command()
+def reject(
+    run_id: Run,
+    by: By,
+    reason: Reason,
+    config: Config = Path(_DEFAULT),
+    overrides: Overrides = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Reject a candidate that waits: it is not pushed, and cannot be approved any more."""
+    with _errors(as_json, debug):
+        from runners.approval import reject_run
+
+        decision = reject_run(config, overrides or [], run_id, by, reason)
+        if as_json:
+            _print_json({"decision": decision.model_dump(mode="json")})
+        else:
+            typer.echo(f"Rejected by {by}: nothing is pushed.")
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine lacks, and the remedy."""
     from dataclasses import asdict

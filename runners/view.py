@@ -95,7 +95,7 @@ def gate_table(decision: Decision, *, every_slice: bool = False) -> Table:
     table = Table(title="Gates", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in ("verdict", "metric", "where"):
         table.add_column(name)
-    for name in ("value", "limit", "margin", "champion", "n"):
+    for name in ("value", "limit", "margin", "champion", "95 %", "n"):
         table.add_column(name, justify="right")
     table.add_column("gate")
     shown, more = _pick(decision.gates, every_slice)
@@ -110,6 +110,7 @@ def gate_table(decision: Decision, *, every_slice: bool = False) -> Table:
             _limit(result),
             _number(result.margin, signed=True),
             _number(result.champion, unit=result.unit),
+            f"{_number(result.interval[0])}..{_number(result.interval[1])}" if result.interval else "",
             "" if result.n is None else f"{result.n:,}",
             result.gate,
         )

@@ -16,6 +16,7 @@ __all__ = [
     "PUSH_RESULT_FILE",
     "TRAINING_FILE",
     "Anomaly",
+    "Approval",
     "Baseline",
     "Comparison",
     "DataDecision",
@@ -160,6 +161,23 @@ class GateResult(_Record):
         return self.verdict in ("fail", "inconclusive", "not_measured")
 
 
+class Approval(_Record):
+    """What a person decided on a candidate that the gates admit.
+
+    Attributes:
+        by: who, as given.
+        reason: why.
+        at: when, UTC, as ISO 8601.
+        user: login name, and host, of the process that recorded it.
+    """
+
+    outcome: Literal["approved", "rejected"]
+    by: str
+    reason: str
+    at: str
+    user: str = ""
+
+
 class Decision(_Record):
     """All the verdicts on one candidate, together.
 
@@ -172,6 +190,7 @@ class Decision(_Record):
         reasons: one sentence each, the blocking ones first.
         notes: what a reader should know beside the verdicts (examples that stand in no slice).
         config_digest: digest of the resolved configuration.
+        approval: what a person decided after the gates; None where nobody did. The outcome follows it.
     """
 
     outcome: Outcome
@@ -182,6 +201,7 @@ class Decision(_Record):
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
     config_digest: str = ""
+    approval: Approval | None = None
 
 
 class PushResult(_Record):

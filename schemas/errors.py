@@ -9,6 +9,7 @@
     |-- MetadataError              1   the metadata store cannot be read, or lacks what was asked for
     |-- NodeFailedError            1   a node of the pipeline failed
     |-- RootLockedError            1   another run holds the same pipeline root
+    |-- ApprovalError              1   a decision cannot be approved or rejected
     `-- StoreError                 1   the version store refuses or cannot act
         |-- StoreBusyError         1   another publisher holds the base path's lock
         |-- DigestMismatchError    1   bytes are not the ones that were measured
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "ApprovalError",
     "BadValueError",
     "ConfigError",
     "DataError",
@@ -209,6 +211,10 @@ class NodeFailedError(SatisficeError):
 
 class RootLockedError(SatisficeError):
     """Another run holds the same pipeline root."""
+
+
+class ApprovalError(SatisficeError):
+    """A decision cannot be approved or rejected: it waits for nobody, or no longer."""
 
 
 class StoreError(SatisficeError):

@@ -17,9 +17,22 @@ from schemas.config import MetadataConfig
 from schemas.decision import DataDecision, Decision, PushResult
 from schemas.errors import MetadataError, close_match
 
-__all__ = ["RECORD_PROPERTY", "RUN_TYPE", "Lineage", "NodeRecord", "OutputRecord", "RunRecord"]
+__all__ = [
+    "APPROVAL_NODE",
+    "APPROVAL_TYPE",
+    "RECORD_PROPERTY",
+    "RUN_TYPE",
+    "Lineage",
+    "NodeRecord",
+    "OutputRecord",
+    "RunRecord",
+]
 
 RUN_TYPE = "satisfice.Run"
+APPROVAL_TYPE = "satisfice.Approval"
+APPROVAL_NODE = "Approval"
+"""What a person decides on a run stands in it like a node of its own."""
+
 RECORD_PROPERTY = "record"
 """Custom property that holds an artifact's record as JSON, so that the store alone can answer."""
 
@@ -78,8 +91,8 @@ class RunRecord:
     Attributes:
         run_id: its name.
         pipeline: its pipeline's name.
-        outcome: `pushed`, `already_served`, `blocked`, `data_blocked`, `failed`, or `unfinished` where its process
-            ended without a word or still runs.
+        outcome: `pushed`, `already_served`, `blocked`, `data_blocked`, `pending`, `rejected`, `failed`, or `unfinished`
+            where its process ended without a word or still runs. What a person decided later is in it.
         exit_code: None where unfinished.
         started_ms, ended_ms: milliseconds since the epoch.
         runner, user, host: how, by whom and where it ran.
@@ -138,6 +151,8 @@ class Lineage:
         """All runs of the pipeline, the newest first."""
         records = [_run(execution) for execution in self._store.get_executions_by_type(RUN_TYPE)]
         mine = [record for record in records if record.pipeline == self._pipeline]
+        settled = {one.name: one for one in self._store.get_executions_by_type(APPROVAL_TYPE)}
+        mine = [_settled(record, settled.get(record.run_id)) for record in mine]
         return sorted(mine, key=lambda record: (record.started_ms, record.run_id), reverse=True)
 
     def run(self, run_id: str) -> RunRecord:
@@ -162,6 +177,23 @@ class Lineage:
             f"is not among the {len(runs)} runs of pipeline {self._pipeline!r}",
             remedy=f"{hint}`satisfice runs` lists them.",
         )
+
+    def run_of_version(self, version: int) -> str | None:
+        """Id of the run that pushed a version, the newest where several base paths have it; None where none did."""
+        context = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
+        pushed = [
+            artifact.id
+            for artifact in (self._store.get_artifacts_by_context(context.id) if context is not None else [])
+            if artifact.type == "PushedModel"
+            and artifact.custom_properties["pushed"].int_value == 1
+            and artifact.custom_properties["version"].int_value == version
+        ]
+        if not pushed:
+            return None
+        events = self._store.get_events_by_artifact_ids([max(pushed)])
+        first = min(event.execution_id for event in events if event.type in _OUTPUTS)
+        contexts = self._store.get_contexts_by_execution(first)
+        return next((str(one.name) for one in contexts if one.type == _PIPELINE_RUN), None)
 
     def nodes(self, run: RunRecord) -> list[NodeRecord]:
         """What each node did, in the order in which they began; nodes that were skipped come last."""
@@ -191,8 +223,8 @@ class Lineage:
         return self._node(execution) if execution is not None else None
 
     def decision(self, run_id: str) -> Decision | None:
-        """The Gate's decision in a run, or None where there is none."""
-        record = self._record(run_id, "Decision")
+        """The Gate's decision in a run, with what a person decided on it; None where there is none."""
+        record = self._record(run_id, "Decision", producer=APPROVAL_NODE) or self._record(run_id, "Decision")
         return Decision.model_validate_json(record) if record else None
 
     def data_decision(self, run_id: str) -> DataDecision | None:
@@ -255,6 +287,13 @@ _STATES = {
     metadata_store_pb2.Execution.FAILED: "failed",
     metadata_store_pb2.Execution.CANCELED: "canceled",
 }
+
+
+def _settled(run: RunRecord, approval: Any | None) -> RunRecord:
+    """The run with what a person has decided on it; an approval counts once the push that it let through has ended."""
+    if approval is None or approval.last_known_state != metadata_store_pb2.Execution.COMPLETE:
+        return run
+    return replace(run, outcome=approval.custom_properties["result"].string_value)
 
 
 def _run(execution: Any) -> RunRecord:

@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.reader import RUN_TYPE
 
-__all__ = ["close_run", "open_run"]
+__all__ = ["close_run", "open_run", "put_in_run", "user_and_host"]
 
 
 def open_run(
@@ -66,7 +66,7 @@ def close_run(
     Args:
         store: the metadata store.
         execution_id: from `open_run`.
-        outcome: `pushed`, `already_served`, `blocked`, `data_blocked` or `failed`.
+        outcome: `pushed`, `already_served`, `blocked`, `data_blocked`, `pending` or `failed`.
         exit_code: of the command.
         nodes: one mapping per node: id, state, seconds, reason.
         error: the message, where it failed.
@@ -76,6 +76,49 @@ def close_run(
     execution.last_known_state = states.FAILED if outcome == "failed" else states.COMPLETE
     _set(execution, {"outcome": outcome, "exit_code": exit_code, "nodes": json.dumps(nodes), "error": error})
     store.put_executions([execution])
+
+
+def put_in_run(
+    store: Any,
+    execution: Any,
+    place: tuple[str, str, str],
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Writes an execution into a run, with events; returns it, with its id. New artifacts get theirs.
+
+    Args:
+        store: the metadata store.
+        execution: an `ml_metadata` Execution.
+        place: names of the pipeline, the run and the node.
+        inputs, outputs: key to an `ml_metadata` Artifact.
+    """
+    pipeline, run_id, node = place
+    names = {"pipeline": pipeline, "pipeline_run": run_id, "node": f"{pipeline}.{node}"}
+    contexts = []
+    for kind, name in names.items():
+        type_id = store.put_context_type(
+            metadata_store_pb2.ContextType(name=kind), can_add_fields=True, can_omit_fields=True
+        )
+        contexts.append(metadata_store_pb2.Context(type_id=type_id, name=name))
+    pairs = []
+    for given, event_type in ((inputs, metadata_store_pb2.Event.INPUT), (outputs, metadata_store_pb2.Event.OUTPUT)):
+        for key, artifact in (given or {}).items():
+            event = metadata_store_pb2.Event(type=event_type)
+            event.path.steps.add(key=key)
+            event.path.steps.add(index=0)
+            pairs.append((artifact, event))
+    execution.id, artifact_ids, _ = store.put_execution(
+        execution=execution, artifact_and_events=pairs, contexts=contexts, reuse_context_if_already_exist=True
+    )
+    for (artifact, _), artifact_id in zip(pairs, artifact_ids, strict=True):
+        artifact.id = artifact_id
+    return execution
+
+
+def user_and_host() -> str:
+    """Who runs this process, and where: `user@host`."""
+    return f"{_user()}@{socket.gethostname()}"
 
 
 def _set(execution: Any, values: Mapping[str, str | int]) -> None:

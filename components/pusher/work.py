@@ -36,10 +36,12 @@ def publish_candidate(call: Call) -> None:
 
 
 def _provenance(call: Call, model: Any, decision: Decision) -> dict[str, str]:
+    approved = {"approved_by": decision.approval.by} if decision.approval else {}
     return {
         "pipeline": call.parameters["pipeline_name"],
         "run": call.run_id,
         "model_id": str(model.id),
         "model_uri": model.uri,
         "config_digest": decision.config_digest,
+        **approved,
     }

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.decision import Anomaly, DataDecision, Decision, Figure, Figures, GateResult, PushResult
+from schemas.decision import Anomaly, Approval, DataDecision, Decision, Figure, Figures, GateResult, PushResult
 
-RECORDS = [Anomaly, DataDecision, Decision, Figure, Figures, GateResult, PushResult]
+RECORDS = [Anomaly, Approval, DataDecision, Decision, Figure, Figures, GateResult, PushResult]
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)

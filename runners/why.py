@@ -1,0 +1,174 @@
+"""Why a run ended as it did: the decision, every gate, the nearest to failing, what would have to change. Reads alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.gate.words import change_needed, is_upper, label, shown, where
+from components.lineage.reader import Lineage, RunRecord
+from runners.view import gate_table
+from schemas.decision import DataDecision, Decision, GateResult, PushResult
+
+__all__ = ["Why", "why"]
+
+
+@dataclass(frozen=True)
+class Why:
+    """What the lineage holds of one run's decision.
+
+    Attributes:
+        run: the run.
+        decision: the Gate's, with what a person decided on it; None where the run did not come to one.
+        data_decision: the data gate's; None where the run did not come to one.
+        push: what the Pusher did; None where it did not run.
+    """
+
+    run: RunRecord
+    decision: Decision | None
+    data_decision: DataDecision | None
+    push: PushResult | None
+
+    @property
+    def verdict(self) -> str:
+        """How the run ended, in a sentence."""
+        run = f"Run {self.run.run_id}"
+        if self.push is not None and self.push.outcome != "not_pushed":
+            return f"{run}: {self.push.outcome.replace('_', ' ')}, version {self.push.version}. {self.push.reason}"
+        told = {
+            "blocked": "blocked by the gate, nothing was pushed.",
+            "data_blocked": "blocked by the data gate, nothing was trained.",
+            "pending": "waits for approval, nothing is pushed until a person approves.",
+            "rejected": "rejected by a person, nothing was pushed.",
+            "unfinished": "has not ended, or its process was cut off.",
+        }
+        return f"{run}: {told.get(self.run.outcome, f'{self.run.outcome}. {self.run.error}'.strip())}"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One sentence each, the blocking ones first."""
+        if self.decision is not None:
+            return self.decision.reasons
+        return self.data_decision.reasons if self.data_decision is not None else ()
+
+    @property
+    def nearest(self) -> GateResult | None:
+        """The gate that was passed by the smallest share of its limit; None where none was passed by a measure."""
+        gates = self.decision.gates if self.decision is not None else ()
+        return next((gate for gate in gates if not gate.blocks and gate.margin is not None), None)
+
+    @property
+    def changes(self) -> list[str]:
+        """What would have to change for each result that blocks."""
+        gates = self.decision.gates if self.decision is not None else ()
+        return [change for change in map(change_needed, gates) if change]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        decision, data, push, nearest = self.decision, self.data_decision, self.push, self.nearest
+        return {
+            "run": self.run.summary(),
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "nearest": nearest.model_dump(mode="json") if nearest else None,
+            "to_change": self.changes,
+            "decision": decision.model_dump(mode="json") if decision else None,
+            "data_decision": data.model_dump(mode="json") if data else None,
+            "push": push.model_dump(mode="json") if push else None,
+        }
+
+    def print_on(self, console: Console, *, every_slice: bool) -> None:
+        """For people."""
+        console.print(self.verdict, markup=False, soft_wrap=True)
+        if self.decision is not None:
+            console.print(gate_table(self.decision, every_slice=every_slice))
+        for heading, lines in self._sections():
+            console.print(f"[bold]{heading}[/]")
+            for line in lines:
+                console.print(f"  {escape(line)}", soft_wrap=True)
+
+    def markdown(self) -> str:
+        """For a pull request: the same, every slice in the table."""
+        parts = [f"**{_cell(self.verdict)}**"]
+        if self.decision is not None:
+            columns = ("verdict", "metric", "where", "value", "limit", "margin", "champion", "interval", "n", "gate")
+            rows = [columns, ("---",) * len(columns), *map(_row, self.decision.gates)]
+            parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        parts += [
+            "\n".join([f"{heading}:", "", *(f"- {line}" for line in lines)]) for heading, lines in self._sections()
+        ]
+        return "\n\n".join(parts)
+
+    def _sections(self) -> list[tuple[str, list[str]]]:
+        nearest = self.nearest
+        notes = list(self.decision.notes) if self.decision is not None else []
+        approval = self.decision.approval if self.decision is not None else None
+        told = [f"{approval.outcome} by {approval.by} on {approval.at}: {approval.reason}"] if approval else []
+        sections = [
+            ("Reasons", list(self.reasons)),
+            ("To pass", self.changes),
+            ("Nearest to failing", [_distance(nearest)] if nearest else []),
+            ("Approval", told),
+            ("Notes", notes),
+        ]
+        return [(heading, lines) for heading, lines in sections if lines]
+
+
+def why(lineage: Lineage, asked: str) -> Why:
+    """What the lineage holds of a version, a run, or the newest run.
+
+    Args:
+        lineage: of the pipeline.
+        asked: number of a version that was pushed, a run's id or the beginning of one, or `latest`.
+
+    Raises:
+        MetadataError: there is no such version or run.
+    """
+    pushed_by = lineage.run_of_version(int(asked)) if asked.isdigit() else None
+    run = lineage.run(pushed_by or asked)
+    run_id = run.run_id
+    return Why(run, lineage.decision(run_id), lineage.data_decision(run_id), lineage.push_result(run_id))
+
+
+def _distance(result: GateResult) -> str:
+    assert result.margin is not None
+    assert result.limit is not None
+    assert result.value is not None
+    side = "below" if is_upper(result) else "above"
+    text = (
+        f"{label(result)}: {shown(result.value, result.unit)} is {shown(abs(result.margin), result.unit)} "
+        f"{side if result.margin >= 0 else 'past'} the limit of {shown(result.limit, result.unit)}"
+    )
+    return f"{text} ({abs(result.margin / result.limit):.1%})" if result.limit else text
+
+
+def _row(result: GateResult) -> tuple[str, ...]:
+    def number(value: float | None) -> str:
+        return "" if value is None else shown(value, result.unit)
+
+    limit = "" if result.limit is None else f"{'≤' if is_upper(result) else '≥'} {number(result.limit)}"
+    interval = f"{shown(result.interval[0])}..{shown(result.interval[1])}" if result.interval else ""
+    count = "" if result.n is None else f"{result.n:,}"
+    values = (
+        result.verdict,
+        result.metric,
+        where(result),
+        number(result.value),
+        limit,
+        number(result.margin),
+        number(result.champion),
+        interval,
+        count,
+        result.gate,
+    )
+    return tuple(map(_cell, values))
+
+
+def _cell(text: str) -> str:
+    """Text that does not break a table or begin markup."""
+    for sign in "\\|*_`<>[]":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ _WEEK_S = 7 * 86_400
 _WEEKS = 26
 _NOISE = 0.1
 _READ = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
-_WRITE = pa.csv.WriteOptions(quoting_style="needed")
+_WRITE = pa.csv.WriteOptions(include_header=False, quoting_style="none")
 
 
 def main() -> None:
@@ -74,13 +75,19 @@ def write(real: Path, rows: int, folder: Path, shards: int = 1, seed: int = 0) -
     ends = [rows * (shard + 1) // shards for shard in range(shards)]
     begin = 0
     with ExitStack() as stack:
-        writers = [stack.enter_context(pa.csv.CSVWriter(file, table.schema, write_options=_WRITE)) for file in files]
+        writers = [stack.enter_context(_writer(stack.enter_context(file.open("wb")), table.schema)) for file in files]
         for block in drawn(table, rows, seed):
             for first, last, writer in zip([0, *ends], ends, writers, strict=False):
                 part = block.slice(max(first - begin, 0), max(min(last, begin + len(block)) - max(first, begin), 0))
                 writer.write_table(part)
             begin += len(block)
     return files
+
+
+def _writer(file: IO[bytes], schema: pa.Schema) -> pa.csv.CSVWriter:
+    """Writes as the real file is written, without quotes: stock TFX takes those around a column's name for a part of it."""
+    file.write(",".join(schema.names).encode() + b"\n")
+    return pa.csv.CSVWriter(file, schema, write_options=_WRITE)
 
 
 def drawn(real: pa.Table, rows: int, seed: int) -> Iterator[pa.Table]:

@@ -82,15 +82,16 @@ def done(records: Iterable[Record]) -> dict[tuple[str, str, int, int, str], Reco
 
 
 def latest(records: Iterable[Record], benchmark: str, session: str = "") -> list[Record]:
-    """The records of a benchmark's newest session, or of the one that is named: one per measurement, the newest.
+    """Of each number of rows the newest session of a benchmark, or the one that is named where it has any.
 
-    A failure stands where nothing has succeeded since.
+    Each measurement stands once, the newest; a failure only where nothing has succeeded.
     """
     mine = [record for record in records if record.benchmark == benchmark]
-    session = session or (mine[-1].session if mine else "")
+    newest = {record.rows: record.session for record in mine}
+    newest |= {record.rows: session for record in mine if record.session == session}
     chosen: dict[tuple[str, str, int, int, str], Record] = {}
     for record in mine:
-        if record.session == session and not (record.error and record.key in chosen):
+        if record.session == newest[record.rows] and not (record.error and record.key in chosen):
             chosen[record.key] = record
     return list(chosen.values())
 

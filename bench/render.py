@@ -206,10 +206,12 @@ def _rerun_walls(records: Sequence[Record], name: str) -> list[float]:
 
 
 def _growth(records: Sequence[Record]) -> list[float]:
-    small, large = (
-        [one.measured["peak_pss_mb"] for one in _good(records, OURS_EPOCH, rows)] for rows in (_MILLION, 10 * _MILLION)
+    """10,000,000 rows over 1,000,000, where the code was the same."""
+    small, large = (_good(records, OURS_EPOCH, rows) for rows in (_MILLION, 10 * _MILLION))
+    alike = {one.session for one in [*small, *large]}
+    return (
+        [_median(large, "peak_pss_mb") / _median(small, "peak_pss_mb")] if small and large and len(alike) == 1 else []
     )
-    return [median(large) / median(small)] if small and large else []
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -281,10 +283,11 @@ def _failures(records: Sequence[Record]) -> list[str]:
 
 
 def _machines(records: Sequence[Record]) -> str:
-    """Where and when, and how often."""
+    """Where and when, how often, and what: equal names are of equal code."""
     places = sorted({record.machine for record in records})
+    sessions = sorted({record.session for record in records})
     turns = len({record.turn for record in records})
-    return f"{'; '.join(places)}; {turns} {'turn' if turns == 1 else 'turns'}."
+    return f"{'; '.join(places)}; {turns} {'turn' if turns == 1 else 'turns'}; code {', '.join(sessions)}."
 
 
 def _sizes(records: Sequence[Record]) -> list[int]:

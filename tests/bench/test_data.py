@@ -48,6 +48,9 @@ def test_drawn_trips_are_trips(tmp_path):
     found = written(tmp_path / "drawn", 20_000)
     real = pa.csv.read_csv(data.REAL)
     assert found.schema.equals(real.schema)
+    with data.REAL.open() as theirs, (tmp_path / "drawn" / "data-00000-of-00001.csv").open() as ours:
+        assert next(ours) == next(theirs)
+        assert '"' not in ours.read()
     file = tmp_path / "drawn" / "data-00000-of-00001.csv"
     columns = columns_of((REPOSITORY / "schemas" / "taxi" / "schema.pbtxt").read_text())
     batches = read_batches(file, "csv", columns, infer_columns([file], "csv", columns))

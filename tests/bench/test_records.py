@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.records import Record, append, done, latest, load, new_session
 
 
@@ -38,12 +40,15 @@ def test_a_failure_is_tried_again():
 
 
 def test_the_newest_session_is_shown():
-    """Of one session only, each measurement once; a failure where nothing else is known."""
+    """Of each size one session only, each measurement once; a failure where nothing else is known."""
     old, failed, good = record(session="old"), record(error="it fell over"), record(wall=2.0)
     other = record(1, error="it fell over again")
     assert latest([old, failed, good, other], "compare") == [good, other]
     assert latest([old, good], "compare", "old") == [old]
+    assert latest([old, good], "compare", "unheard of") == [good]
     assert latest([old], "ingest") == []
+    large = replace(old, rows=1000)
+    assert latest([large, old, good], "compare") == [large, good]
 
 
 def test_a_session_follows_from_the_code():

@@ -26,8 +26,9 @@ _NAMES = {
     OURS_EPOCH: "ours",
     BARE_EPOCH: "hand-written",
 }
+_IN_STEPS = "1,000 steps of 40 rows"
 _PANELS = {
-    "1,000 steps of 40 rows": (STOCK, OURS_STEPS, BARE_STEPS),
+    _IN_STEPS: (STOCK, OURS_STEPS, BARE_STEPS),
     "one epoch at batch 1,024": (OURS_EPOCH, BARE_EPOCH),
 }
 STAGES = {
@@ -70,12 +71,13 @@ def _draw_wall(records: Sequence[Record], file: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter, NullLocator
 
+    sizes = sorted({record.rows for record in records})
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharex=True, sharey=True, layout="constrained")
     for panel, (title, contenders) in zip(panels, _PANELS.items(), strict=True):
         for name in contenders:
             _line(panel, records, name)
         panel.set(title=title, xscale="log", yscale="log", xlabel="rows")
-        panel.set_xticks(sorted({record.rows for record in records}))
+        panel.set_xticks(sizes)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda rows, _: _short(rows)))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.grid(axis="y", which="major", color="#dddddd", linewidth=0.6)
@@ -87,7 +89,7 @@ def _draw_wall(records: Sequence[Record], file: Path) -> None:
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
     panels[0].yaxis.set_minor_locator(NullLocator())
     panels[0].set_ylabel("wall time of a first run, s")
-    panels[0].margins(x=0.28)
+    panels[0].set_xlim(min(sizes) / 1.5, max(sizes) * 1.3)  # names stand beyond it
     figure.savefig(file, metadata={"Software": None})
     plt.close(figure)
 
@@ -108,7 +110,7 @@ def _line(panel: Any, records: Sequence[Record], name: str) -> None:
     colour = _COLOURS[name]
     panel.errorbar(sizes, middle, yerr=bars, color=colour, marker="o", markersize=4, linewidth=1.6, capsize=3)
     panel.annotate(
-        f"{_NAMES[name]}\n{middle[-1]:,.0f} s", (sizes[-1], middle[-1]), xytext=(8, 0), textcoords="offset points",
+        f"{_NAMES[name]} {middle[-1]:,.0f} s", (sizes[-1], middle[-1]), xytext=(8, 0), textcoords="offset points",
         color=colour, va="center",
     )  # fmt: skip
 
@@ -116,6 +118,7 @@ def _line(panel: Any, records: Sequence[Record], name: str) -> None:
 def _draw_stages(records: Sequence[Record], file: Path) -> None:
     """Bars by stage, for each number of rows, at 1,000 steps of 40."""
     import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
 
     sizes = sorted({record.rows for record in records})
     figure, panels = plt.subplots(
@@ -123,14 +126,14 @@ def _draw_stages(records: Sequence[Record], file: Path) -> None:
     )
     labels = [*STAGES, _REST]
     for panel, rows in zip(panels[0], sizes, strict=True):
-        for place, name in enumerate(_PANELS["1,000 steps of 40 rows"]):
+        for place, name in enumerate(_PANELS[_IN_STEPS]):
             found = [one for one in records if one.contender == name and one.rows == rows]
             if not found:
                 continue
             typical = sorted(found, key=lambda one: one.measured["wall_s"])[len(found) // 2]
             seconds = list(stage_seconds(typical.measured).values())
             at = [row + (place - 1) * 0.27 for row in range(len(labels))]
-            panel.barh(at, seconds, height=0.25, color=_COLOURS[name], label=_NAMES[name])
+            panel.barh(at, seconds, height=0.25, color=_COLOURS[name])
             for y, value in zip(at, seconds, strict=True):
                 if value >= 0.05:
                     panel.text(value, y, f" {value:.1f}", va="center", fontsize=7, color=_COLOURS[name])
@@ -139,7 +142,8 @@ def _draw_stages(records: Sequence[Record], file: Path) -> None:
         panel.tick_params(axis="y", length=0)
         panel.invert_yaxis()
         panel.margins(x=0.15)
-    panels[0][-1].legend(frameon=False, loc="lower right")
+    handles = [Patch(color=_COLOURS[name], label=_NAMES[name]) for name in _PANELS[_IN_STEPS]]
+    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
     figure.savefig(file, metadata={"Software": None})
     plt.close(figure)
 

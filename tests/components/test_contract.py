@@ -48,7 +48,11 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         TAXI_SCHEMA,
     ),
     "DataGate": lambda: DataGate(
-        channel(standard_artifacts.ExampleStatistics), channel(standard_artifacts.Schema), ValidateConfig()
+        channel(standard_artifacts.ExampleStatistics),
+        channel(standard_artifacts.Schema),
+        ValidateConfig(),
+        served=channel(standard_artifacts.PushedModel),
+        baseline=channel(standard_artifacts.ExampleStatistics),
     ),
     "Evaluator": lambda: Evaluator(
         channel(standard_artifacts.Examples),

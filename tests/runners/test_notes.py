@@ -28,6 +28,13 @@ def record(node: str, uri: Path | str = "/somewhere", **outputs: dict[str, Any])
             "15,002 rows: train 10,000, validate 2, eval 5,000",
         ),
         (record("DataGate", decision={"outcome": "block"}), "block"),
+        (
+            record("DataGate", decision={"outcome": "proceed", "summary": "proceed, drift in fare"}),
+            "proceed, drift in fare",
+        ),
+        (record("Baseline"), "none yet"),
+        (record("Baseline", served={"version": 3}, baseline={}), "version 3"),
+        (record("Baseline", served={"version": 3}), "version 3, whose statistics are gone"),
         (record("Gate", decision={"outcome": "already_served"}, blessing={}), "already_served"),
         (record("Champion"), "none yet"),
         (record("Champion", served={"version": 3}, champion={}), "version 3"),

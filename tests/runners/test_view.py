@@ -16,13 +16,14 @@ from runners.view import (
     ProgressView,
     SilentView,
     console_on,
+    data_report,
     data_table,
     gate_table,
     nodes_table,
     outcome_lines,
     runs_table,
 )
-from schemas.decision import Anomaly, DataDecision, Decision, GateResult, PushResult
+from schemas.decision import Anomaly, Baseline, Comparison, DataDecision, Decision, GateResult, PushResult
 from schemas.errors import NodeFailedError
 
 
@@ -164,7 +165,9 @@ def test_blocked() -> None:
 
 def test_blocked_by_the_data() -> None:
     """The reasons, at most twenty of them, and what can be done."""
-    data = DataDecision(outcome="block", reasons=tuple(f"hour (train): reason {n} [KIND]" for n in range(30)))
+    one = Anomaly(split="train", feature="hour", kind="KIND", reason="reason", severity="block")
+    reasons = tuple(f"hour (train): reason {n} [KIND]" for n in range(30))
+    data = DataDecision(outcome="block", anomalies=(one,), reasons=reasons)
     lines = printed(*outcome_lines(result("data_blocked", data_decision=data), "c.yaml"))
     assert lines[0] == "Blocked by the data gate: nothing was trained, nothing was pushed."
     assert lines[1] == "  hour (train): reason 0 [KIND]"
@@ -284,6 +287,74 @@ def test_anomalies() -> None:
     lines = printed(data_table(DataDecision(outcome="block", anomalies=tuple(found))))
     assert lines[2].split() == ["block", "hour", "train", "INT_TYPE_BIG_INT", "Too", "[large]:", "31."]
     assert lines[3].split() == ["warn", "(data", "set)", "eval", "DATASET_LOW", "Too", "few."]
+
+
+def comparison(verdict: Any, feature: str = "fare", **fields: Any) -> Comparison:
+    values = {"kind": "drift", "measure": "jensen_shannon", "value": 0.03, "limit": 0.02, "against": "version 3"}
+    return Comparison(feature=feature, verdict=verdict, reason="so", **{**values, "severity": "warn", **fields})
+
+
+def data(*comparisons: Comparison, found: bool = True, **fields: Any) -> DataDecision:
+    baseline = Baseline(found=found, version=3 if found else None, reason="nothing is [served] yet")
+    return DataDecision(outcome="proceed", comparisons=comparisons, baseline=baseline, **fields)
+
+
+def test_drift() -> None:
+    """What deviates, and what is nearest to its limit; how many limits are met, and what could not be judged."""
+    found = data(
+        comparison("exceeded", severity="retrain"),
+        comparison("not_measured", "miles", value=None),
+        comparison("too_few_examples", "tract"),
+        comparison("pass", "tips", value=0.01),
+        comparison("pass", "hour", value=0.0),
+        retrain=True,
+    )
+    lines = printed(*data_report(found))
+    assert lines[0] == "Drift and skew"
+    assert lines[2].split() == [
+        "exceeded",
+        "fare",
+        "train",
+        "jensen_shannon",
+        "0.03",
+        "≤",
+        "0.02",
+        *["version", "3", "retrain"],
+    ]
+    assert lines[3].split() == [
+        "not_measured",
+        "miles",
+        "train",
+        "jensen_shannon",
+        "≤",
+        "0.02",
+        *["version", "3", "warn"],
+    ]
+    assert lines[4].split()[:2] == ["pass", "tips"]
+    assert lines[5:] == [
+        "Too few values to judge: tract.",
+        "2 of 5 limits on drift and skew are met.",
+        "Drift asks for a new model (data.validate.on_drift: retrain).",
+    ]
+    assert len(printed(*data_report(found, every=True))) == 10
+
+
+def test_no_baseline() -> None:
+    """Is said in capitals, with the reason, and no limit is said to be met."""
+    lines = printed(*data_report(data(comparison("no_baseline", value=None), found=False)))
+    assert lines == ["NO_BASELINE: 1 of 1 limits were not judged: nothing is [served] yet."]
+
+
+def test_a_column_that_the_baseline_lacks() -> None:
+    """Is named; the others are judged."""
+    lines = printed(*data_report(data(comparison("no_baseline", "new", value=None), comparison("pass"))))
+    assert "NO_BASELINE: 1 of 2 limits were not judged: not in the baseline: new." in lines
+
+
+def test_without_limits_nothing_is_said_of_drift() -> None:
+    """Nor without a decision."""
+    assert data_report(DataDecision(outcome="proceed")) == []
+    assert data_report(None) == []
 
 
 def test_many_anomalies_are_cut() -> None:

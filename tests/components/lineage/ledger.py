@@ -52,7 +52,7 @@ class Ledger:
     ) -> int:
         """An artifact under a key of an execution; its properties are custom ones."""
         type_id = self.store.put_artifact_type(pb.ArtifactType(name=type_name))
-        artifact = pb.Artifact(type_id=type_id, uri=f"/somewhere/{type_name}")
+        artifact = pb.Artifact(type_id=type_id, uri=f"/somewhere/{type_name}", state=pb.Artifact.LIVE)
         for name, value in (properties or {}).items():
             artifact.custom_properties[name].CopyFrom(value if isinstance(value, pb.Value) else _value(value))
         (found,) = self.store.put_artifacts([artifact])

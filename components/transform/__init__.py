@@ -8,6 +8,7 @@ is not supported is handed to stock TFX (`stock`), which writes the same artifac
 __all__ = [
     "analyze",
     "apply",
+    "cache",
     "component",
     "executor",
     "operations",

@@ -20,6 +20,7 @@ from tensorflow_transform import impl_helper, tf2_utils
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from components.transform import operations
+from components.transform.cache import AnalyzerCache, Entry
 from components.transform.operations import Elements, Scope
 from components.transform.records import Parser, batches, program
 from components.transform.trace import Phase, Traced, operations_of, source_of, trace, trace_phase
@@ -57,6 +58,7 @@ def analyze(
     parser: Parser,
     files: Sequence[str],
     folder: Path,
+    cache: AnalyzerCache | None = None,
 ) -> Analysis:
     """Finds the values of all the analyzers of a preprocessing function.
 
@@ -65,6 +67,8 @@ def analyze(
         parser: of the examples.
         files: of the examples to analyze.
         folder: for temporary files; it is made, and not removed.
+        cache: of what earlier runs found in some of the files. It serves the first phase: what later ones find depends
+            on all the files.
 
     Raises:
         UserModuleError: the function fails, or returns something else than tensors by name.
@@ -81,7 +85,7 @@ def analyze(
     for phase in traced.phases:
         if phase.accumulations and phase is traced.phases[0]:
             feed = _feed(traced.function, traced, parser, traced.analyzed)
-            rows_read = _accumulate(phase, feed, files, values)
+            rows_read = _accumulate(phase, feed, files, values, cache)
         elif phase.accumulations:
             function, _module = trace_phase(preprocessing_fn, parser.specs, phase, known, str(folder))
             _accumulate(phase, _feed(function, traced, parser, tuple(parser.specs)), files, values)
@@ -126,20 +130,33 @@ def _feed(function: Any, traced: Traced, parser: Parser, columns: Sequence[str])
     return program(feed)
 
 
-def _accumulate(phase: Phase, feed: Any, files: Sequence[str], values: Values) -> int:
-    """Feeds all the accumulations of a phase in one pass over the files; the number of rows."""
+def _accumulate(
+    phase: Phase, feed: Any, files: Sequence[str], values: Values, cache: AnalyzerCache | None = None
+) -> int:
+    """Feeds all the accumulations of a phase in one pass over the files; the number of rows that were read."""
     rows = 0
     outputs = [node.outputs[0] for node in phase.accumulations]
     values.update({output: [] for output in outputs})
+    described = [_described(node) for node in phase.accumulations]
     for file in files:
-        read, elements = _accumulate_file(phase, feed, file)
-        rows += read
-        for output, found in zip(outputs, elements, strict=True):
+        entry = cache.find(file, described) if cache else None
+        if entry is None:
+            entry = _accumulate_file(phase, feed, file)
+            rows += entry.rows
+            entry = cache.keep(file, described, entry) if cache else entry
+        for output, found in zip(outputs, entry.elements, strict=True):
             values[output] += found
     return rows
 
 
-def _accumulate_file(phase: Phase, feed: Any, file: str) -> tuple[int, list[Elements]]:
+def _described(node: Any) -> str:
+    """What an accumulation does, and with which tensors."""
+    operation = node.operation_def
+    fields = {name: operation.get_field_str(name) for name in operation._fields}
+    return f"{type(operation).__name__} {fields} {[tensor.name for tensor in source_of(node)]}"
+
+
+def _accumulate_file(phase: Phase, feed: Any, file: str) -> Entry:
     """The number of rows of a file, and what each accumulation comes to over it."""
     names = [[tensor.name for tensor in source_of(node)] for node in phase.accumulations]
     accumulators = [operations.accumulator_for(node.operation_def) for node in phase.accumulations]
@@ -149,7 +166,7 @@ def _accumulate_file(phase: Phase, feed: Any, file: str) -> tuple[int, list[Elem
         for accumulator, sources in zip(accumulators, names, strict=True):
             accumulator.add(tuple(arrays[name] for name in sources))
         rows += count
-    return rows, [accumulator.elements() for accumulator in accumulators]
+    return Entry(rows, [accumulator.elements() for accumulator in accumulators])
 
 
 def _evaluate(value: Any, values: Values, scope: Scope) -> Elements:

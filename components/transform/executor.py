@@ -58,6 +58,7 @@ def _transform(
     """The number of rows of each split, for each of the artifacts of examples."""
     from components.transform.analyze import analyze, publish
     from components.transform.apply import Transformer
+    from components.transform.cache import AnalyzerCache
     from components.transform.records import Parser
 
     examples = input_dict["examples"]
@@ -68,8 +69,10 @@ def _transform(
 
     files = [file for artifact in examples for file in _files(artifact, ANALYZED_SPLIT)]
     function = _function_at(exec_properties["preprocessing_fn"])
-    analysis = analyze(function, parser, files, graph / ".temp_path")
+    cache = AnalyzerCache(_cache_folder(graph), _keys(examples), _made_by(exec_properties, parser.schema))
+    analysis = analyze(function, parser, files, graph / ".temp_path", cache)
     publish(analysis, parser, graph)
+    cache.prune()
     output_dict["transform_graph"][0].set_int_custom_property("rows_analyzed", analysis.rows_read)
 
     transformer = Transformer(graph, parser, analysis.columns)
@@ -83,6 +86,28 @@ def _transform(
             counted[split] = transformer.write(_files(artifact, split), folder / RECORDS_FILE)
         rows.append(counted)
     return rows
+
+
+def _cache_folder(graph: Path) -> Path:
+    """Beside the node's outputs, below the pipeline root: `Transform/analyzer_cache`."""
+    return graph.parent.parent / "analyzer_cache"
+
+
+def _keys(examples: list[types.Artifact]) -> dict[str, str]:
+    """The key of each file of the split that is analyzed, where the artifact tells it."""
+    from components.example_gen.shards import keys_of_records
+
+    return {
+        str(Path(artifact.uri, path)): key
+        for artifact in examples
+        for path, key in keys_of_records(Path(artifact.uri)).items()
+    }
+
+
+def _made_by(exec_properties: Mapping[str, Any], schema: Any) -> list[str]:
+    """What decides, beside a file's content, what its analysis comes to."""
+    names = ("preprocessing_fn", "preprocessing_fn_fingerprint", "code_fingerprint")
+    return [*(str(exec_properties[name]) for name in names), schema.SerializeToString(deterministic=True).hex()]
 
 
 def _function_at(path: str) -> Callable[..., Any]:

@@ -142,7 +142,11 @@ def transform(examples: Path, schema: str, function: str, folder: Path, *, stock
     )
     inputs = {"examples": [given], "schema": [curated]}
     outputs = {"transform_graph": [graph], "transformed_examples": [transformed]}
-    properties = {"preprocessing_fn": function}
+    properties = {
+        "preprocessing_fn": function,
+        "preprocessing_fn_fingerprint": function,
+        "code_fingerprint": "this test's",
+    }
     if stock:
         on_beam.transform(context, inputs, outputs, properties)
     else:

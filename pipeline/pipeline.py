@@ -75,7 +75,7 @@ def create_pipeline(
         )
         trainer = Trainer(
             run_fn="components.trainer.run.run_fn",
-            examples=transform.outputs["transformed_examples"],
+            examples=examples.outputs["examples"],
             transform_graph=transform.outputs["transform_graph"],
             schema=schema.outputs["schema"],
             train_args=trainer_pb2.TrainArgs(splits=["train"]),

@@ -1,25 +1,30 @@
-"""Transformed examples as `tf.data` pipelines of `(features, label)`, and what is known of each feature."""
+"""Transformed rows as `tf.data` pipelines of `(features, label)`, and what is known of each feature."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from components.trainer.blocks import Blocks, window
 from schemas.errors import DataError, close_match
 from schemas.user_model import Feature
 
-__all__ = ["Layout", "Survey", "dataset", "layout_of", "survey"]
+__all__ = ["Layout", "as_column", "block_rows", "dataset", "layout_of"]
 
-_READ_BUFFER_BYTES = 8 << 20
-_SHUFFLE_ROWS = 100_000
+_BLOCK_BYTES = 1 << 20
+_WINDOW_BYTES = 64 << 20
+"""Rows that are mixed with each other; all of them, for a table of a million rows."""
+_PREFETCHED = 16
+_TEXT_BYTES = 64
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a transformed example is laid out.
+    """How a transformed row is laid out.
 
     Attributes:
         spec: parsing specification of every transformed feature, the label among them.
@@ -31,10 +36,29 @@ class Layout:
     features: dict[str, Feature]
     label: str
 
-    def columns(self, parsed: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Parsed tensors as the model takes them: scalars become `[batch, 1]`."""
-        shaped = {name: _at_least_2d(parsed[name]) for name in self.spec}
-        return {name: shaped[name] for name in self.features}, shaped[self.label]
+    @property
+    def row_bytes(self) -> int:
+        """About what a row takes."""
+        return sum(
+            math.prod(form.shape) * (_TEXT_BYTES if form.dtype == tf.string else form.dtype.size)
+            for form in self.spec.values()
+        )
+
+    def as_columns(self, transformed: Mapping[str, Any]) -> dict[str, Any]:
+        """Transformed features as the model takes them, the label among them."""
+        return {name: as_column(transformed[name]) for name in self.spec}
+
+    def batch(self, arrays: Sequence[Any], start: Any, size: int) -> tuple[dict[str, Any], Any]:
+        """Some rows of the arrays of all features, in the order of `spec`: the features by name, and the label."""
+        rows = {}
+        for array, (name, form) in zip(arrays, self.spec.items(), strict=True):
+            rows[name] = tf.ensure_shape(array[start : start + size], [None, *(form.shape or [1])])
+        return {name: rows[name] for name in self.features}, rows[self.label]
+
+
+def as_column(tensor: Any) -> Any:
+    """A transformed feature as the model takes it: a scalar for each row becomes `[batch, 1]`."""
+    return tf.expand_dims(tensor, -1) if tensor.shape.rank == 1 else tensor
 
 
 def layout_of(transformed: Any, label: str) -> Layout:
@@ -70,85 +94,48 @@ def layout_of(transformed: Any, label: str) -> Layout:
     return Layout(spec, features, label)
 
 
-def dataset(
-    patterns: Sequence[str],
-    layout: Layout,
-    batch_size: int,
-    *,
-    shuffle_seed: int | None = None,
-    rows: int | None = None,
-) -> tf.data.Dataset:
-    """One pass over transformed examples.
+def block_rows(layout: Layout, batch_size: int) -> int:
+    """Rows of the blocks in which a split is read: whole batches, about a megabyte of them."""
+    return batch_size * max(1, round(_BLOCK_BYTES / (layout.row_bytes * batch_size)))
+
+
+def dataset(blocks: Blocks, layout: Layout, batch_size: int, *, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """One pass over the rows of a split; no Python but once for each window of some ten megabytes.
 
     Args:
-        patterns: of TFRecord files, gzipped where their names say so.
-        layout: of the examples.
+        blocks: the rows; the size of a block is a multiple of the batch size.
+        layout: of the rows.
         batch_size: rows in each batch; the last one may be smaller.
-        shuffle_seed: shuffles rows anew in every epoch, in an order that follows from the seed; None keeps file order.
-        rows: their number, where it is known: a pass that yields fewer or more batches then fails.
+        shuffle_seed: shuffles rows anew in every epoch, in an order that follows from the seed; None keeps their order.
 
     Returns:
-        Batches of `(features, label)`: feature name to `[batch, …]`, and `[batch, …]`.
+        Batches of `(features, label)`: feature name to `[batch, ...]`, and `[batch, ...]`. A pass that yields fewer or
+        more batches than there are fails.
     """
-    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    compression = "GZIP" if files and files[0].endswith(".gz") else ""
-    records: tf.data.Dataset = tf.data.TFRecordDataset(files, compression, buffer_size=_READ_BUFFER_BYTES)
+    in_window = max(1, _WINDOW_BYTES // (layout.row_bytes * blocks.block_rows))
+    windows = -(-blocks.count // in_window)
+    types = [form.dtype for form in layout.spec.values()]
+
+    def read(epoch: Any, index: Any) -> Any:
+        seed = None if shuffle_seed is None else [shuffle_seed, int(epoch)]
+        return window(blocks, int(index), in_window, seed)
+
+    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        indices = tf.data.Dataset.range(windows)
+        return indices.map(lambda index: tuple(tf.numpy_function(read, [epoch, index], types))).prefetch(1)
+
+    def of_window(*arrays: tf.Tensor) -> tf.data.Dataset:
+        starts = tf.data.Dataset.range(0, tf.shape(arrays[0], tf.int64)[0], batch_size)
+        return starts.map(lambda start: layout.batch(arrays, start, batch_size))
+
+    epochs = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64))
     if shuffle_seed is not None:
-        records = records.shuffle(_SHUFFLE_ROWS, seed=shuffle_seed, reshuffle_each_iteration=True)
-    batches = records.batch(batch_size).map(
-        lambda serialized: layout.columns(tf.io.parse_example(serialized, layout.spec)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    if rows is not None:
-        batches = batches.apply(tf.data.experimental.assert_cardinality(-(-rows // batch_size)))
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What one pass over a split found.
-
-    Attributes:
-        rows: their number.
-        lowest, highest: label, None where there are no rows.
-    """
-
-    rows: int
-    lowest: Any
-    highest: Any
-
-    def check(self, label: str, split: str) -> None:
-        """Makes sure that there is something to learn.
-
-        Raises:
-            DataError: where there are no rows, or every row has the same label.
-        """
-        if self.rows == 0:
-            raise DataError(f"split {split!r}", "holds no rows", remedy="Add data, or change data.splits.")
-        if self.lowest == self.highest:
-            raise DataError(
-                f"label {label!r}",
-                f"has one class only: all {self.rows:,} rows of the {split} split hold {self.lowest}",
-                expected="at least two different values",
-                remedy="Check how preprocessing_fn makes the label, and whether the data holds both outcomes.",
-            )
-
-
-def survey(examples: tf.data.Dataset) -> Survey:
-    """Counts the rows of a data set and finds the range of its labels, in one pass."""
-    rows, lowest, highest = 0, None, None
-    for _, labels in examples:
-        values = labels.numpy().reshape(-1)
-        low, high = min(values), max(values)
-        rows += int(labels.shape[0])
-        lowest = low if lowest is None else min(lowest, low)
-        highest = high if highest is None else max(highest, high)
-    return Survey(rows, lowest, highest)
-
-
-def _at_least_2d(tensor: Any) -> Any:
-    return tf.expand_dims(tensor, -1) if tensor.shape.rank == 1 else tensor
+        epochs = tf.data.Dataset.random(shuffle_seed, rerandomize_each_iteration=True).take(1)
+    batches = epochs.flat_map(of_epoch).flat_map(of_window)
+    whole = tf.data.experimental.assert_cardinality(-(-blocks.rows // batch_size))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.apply(whole).prefetch(_PREFETCHED).with_options(options)
 
 
 def _feature(transformed: Any, name: str, spec: tf.io.FixedLenFeature) -> Feature:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import importlib
 import json
+import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import tensorflow_transform as tft
 from tfx.utils import io_utils
 
 from components.code import code_fingerprint
+from components.trainer.blocks import memory_budget_bytes
 from components.trainer.export import raw_spec_of, save
-from components.trainer.fit import fit, keras_for, seeded
-from components.trainer.inputs import dataset, layout_of, survey
+from components.trainer.fit import Fitted, fit, keras_for, seeded
+from components.trainer.inputs import Layout, block_rows, dataset, layout_of
+from components.trainer.preprocessing import Preprocessing
+from components.trainer.rows import Reader, rows_stated
 from schemas.config import ModelConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
 from serving import payload
 
 __all__ = ["custom_config", "run_fn"]
 
-_SURVEY_BATCH = 8192
+_VALIDATION_ROWS = 1024
+"""A batch of validation at least, which keeps no gradients."""
 
 
 def custom_config(model: ModelConfig, training: TrainingConfig, fingerprint: str) -> dict[str, str]:
@@ -51,24 +57,57 @@ def run_fn(fn_args: Any) -> None:
     module = importlib.import_module(model_config.module)
     transformed = tft.TFTransformOutput(fn_args.transform_output)
     layout = layout_of(transformed, model_config.label)
+    preprocessing = Preprocessing(transformed.transform_savedmodel_dir)
+    raw_spec = raw_spec_of(io_utils.SchemaReader().read(fn_args.schema_path))
 
-    batch = training.global_batch_size
-    found = survey(dataset(fn_args.train_files, layout, _SURVEY_BATCH))
-    found.check(layout.label, "train")
-    held_out = survey(dataset(fn_args.eval_files, layout, _SURVEY_BATCH))
-    train = dataset(fn_args.train_files, layout, batch, shuffle_seed=training.seed, rows=found.rows)
-    validate = dataset(fn_args.eval_files, layout, batch, rows=held_out.rows)
-    fitted = fit(module.build_model, layout, model_config.hyperparameters, training, train, validate, found.rows)
-
-    schema = io_utils.SchemaReader().read(fn_args.schema_path)
-    keras = keras_for(training.backend)
-    names = save(keras, fitted.model, transformed, layout, raw_spec_of(schema), fn_args.serving_model_dir)
+    run_dir = Path(fn_args.model_run_dir)
+    with tempfile.TemporaryDirectory(prefix="rows-", dir=_made(run_dir.parent)) as folder:
+        fitted = _fit(fn_args, model_config, training, module, layout, Reader(preprocessing, layout, raw_spec), folder)
+    names = save(keras_for(training.backend), fitted.model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
     record = {
         **fitted.as_record(),
         "serving_features": names,
         "parameters": int(fitted.model.count_params()),
         "digest": payload.digest(fn_args.serving_model_dir),
     }
-    run_dir = Path(fn_args.model_run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (_made(run_dir) / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _fit(
+    fn_args: Any,
+    model: ModelConfig,
+    training: TrainingConfig,
+    module: ModuleType,
+    layout: Layout,
+    reader: Reader,
+    folder: str,
+) -> Fitted:
+    """Reads both splits once, and trains."""
+    batch = training.global_batch_size
+    held_out_batch = max(batch, _VALIDATION_ROWS)
+    stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
+    train = reader.read(
+        fn_args.train_files, block_rows(layout, batch), budget, Path(folder, "train.arrow"), stated.get("train")
+    )
+    train.check(layout.label, "train")
+    held_out = reader.read(
+        fn_args.eval_files,
+        block_rows(layout, held_out_batch),
+        budget,
+        Path(folder, "validate.arrow"),
+        stated.get("validate"),
+    )
+    return fit(
+        module.build_model,
+        layout,
+        model.hyperparameters,
+        training,
+        dataset(train.blocks, layout, batch, shuffle_seed=training.seed),
+        dataset(held_out.blocks, layout, held_out_batch),
+        train.blocks.rows,
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

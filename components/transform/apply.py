@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import tensorflow_transform as tft
 from tensorflow_transform import impl_helper
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-from components.transform.records import Parser, batches, program
-from schemas.errors import DataError
+from components.transform.records import Parser, batches, check_rows, program
 
 __all__ = ["Transformer"]
 
@@ -50,7 +49,7 @@ class Transformer:
         rows = 0
         with tf.io.TFRecordWriter(str(target)) as writer:
             for count, tensors in batches(files, self._program, _BATCH_ROWS):
-                _check_rows(count, tensors)
+                check_rows(count, tensors)
                 for example in self._encoder.encode(self._converter.convert(tensors)):
                     writer.write(example)
                 rows += count
@@ -59,16 +58,3 @@ class Transformer:
     def _transform(self, serialized: tf.Tensor) -> dict[str, Any]:
         transformed: dict[str, Any] = self._output.transform_raw_features(self._parser.parse(serialized, self._columns))
         return transformed
-
-
-def _check_rows(expected: int, tensors: Mapping[str, Any]) -> None:
-    """The served model answers row by row: a transformed feature has one value, or list of values, for each row."""
-    for name, tensor in tensors.items():
-        rows = tensor.shape[0] if tensor.shape.rank else None
-        if rows != expected:
-            raise DataError(
-                f"transformed feature {name!r}",
-                f"has {'no' if rows is None else rows} rows for a batch of {expected}",
-                expected="one for each row",
-                remedy="Let preprocessing_fn neither drop nor add rows; a constant is repeated with tf.fill.",
-            )

@@ -24,23 +24,30 @@ class TransformSpec(component_spec.ComponentSpec):
     }
     OUTPUTS = {
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
-        "transformed_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "transformed_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
 
 
 class Transform(base_beam_component.BaseBeamComponent):
-    """Analyzes the `train` split with the user's `preprocessing_fn`, and transforms every split.
+    """Analyzes the `train` split with the user's `preprocessing_fn`, and transforms every split where it is asked to.
 
-    Output `transform_graph`: what `tft.TFTransformOutput` reads. Output `transformed_examples`: tf.Examples with the
-    splits of the input; uncompressed TFRecords, one file per split, with a custom property `rows_<split>`. A Beam
-    component only because of what it cannot do itself, which stock TFX then does on Beam.
+    Output `transform_graph`: what `tft.TFTransformOutput` reads, and `rows.json`, the number of rows of each split.
+    Output `transformed_examples`, where they are materialized: tf.Examples with the splits of the input; uncompressed
+    TFRecords, one file per split, with a custom property `rows_<split>`. A Beam component only because of what it
+    cannot do itself, which stock TFX then does on Beam.
     """
 
     SPEC_CLASS = TransformSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
     def __init__(
-        self, examples: types.BaseChannel, schema: types.BaseChannel, preprocessing_fn: str, fingerprint: str
+        self,
+        examples: types.BaseChannel,
+        schema: types.BaseChannel,
+        preprocessing_fn: str,
+        fingerprint: str,
+        *,
+        materialize: bool = False,
     ) -> None:
         """Makes the node.
 
@@ -49,9 +56,13 @@ class Transform(base_beam_component.BaseBeamComponent):
             schema: the curated schema.
             preprocessing_fn: dotted path of the user's function of that name; it takes `inputs` alone.
             fingerprint: of the code that the function can reach.
+            materialize: whether to write transformed examples. The Trainer transforms what it reads, which takes less
+                time than writing and reading them.
         """
-        transformed = types.Channel(type=standard_artifacts.Examples)
-        transformed.matching_channel_name = "examples"
+        transformed = None
+        if materialize:
+            transformed = types.Channel(type=standard_artifacts.Examples)
+            transformed.matching_channel_name = "examples"
         super().__init__(
             TransformSpec(
                 examples=examples,

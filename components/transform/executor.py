@@ -1,6 +1,7 @@
 """Unpacks the artifacts, has the examples analyzed and transformed, and hands to stock TFX what cannot be done here."""
 
 import importlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,10 +45,11 @@ class Executor(base_executor.BaseExecutor):
 
             _log.warning("Transform runs on Beam, through stock TFX: %s", reason)
             stock.transform(self._context, input_dict, output_dict, exec_properties)
-            return
-        for artifact, counted in zip(output_dict["transformed_examples"], rows, strict=True):
+            rows = []
+        for artifact, counted in zip(output_dict.get("transformed_examples", []), rows, strict=False):
             for split, count in counted.items():
                 artifact.set_int_custom_property(f"rows_{split}", count)
+        _state_rows(input_dict["examples"], Path(artifact_utils.get_single_uri(output_dict["transform_graph"])))
 
 
 def _transform(
@@ -57,7 +59,6 @@ def _transform(
 ) -> list[dict[str, int]]:
     """The number of rows of each split, for each of the artifacts of examples."""
     from components.transform.analyze import analyze, publish
-    from components.transform.apply import Transformer
     from components.transform.cache import AnalyzerCache
     from components.transform.records import Parser
 
@@ -74,6 +75,10 @@ def _transform(
     publish(analysis, parser, graph)
     cache.prune()
     output_dict["transform_graph"][0].set_int_custom_property("rows_analyzed", analysis.rows_read)
+
+    if "transformed_examples" not in output_dict:
+        return []
+    from components.transform.apply import Transformer
 
     transformer = Transformer(graph, parser, analysis.columns)
     rows = []
@@ -108,6 +113,19 @@ def _made_by(exec_properties: Mapping[str, Any], schema: Any) -> list[str]:
     """What decides, beside a file's content, what its analysis comes to."""
     names = ("preprocessing_fn", "preprocessing_fn_fingerprint", "code_fingerprint")
     return [*(str(exec_properties[name]) for name in names), schema.SerializeToString(deterministic=True).hex()]
+
+
+def _state_rows(examples: list[types.Artifact], graph: Path) -> None:
+    """Writes down how many rows each split has, for whoever reads them through the transform graph; as far as is known."""
+    from components.transform.records import ROWS_FILE
+
+    splits = artifact_utils.decode_split_names(examples[0].split_names)
+    rows = {}
+    for split in splits:
+        name = f"rows_{split}"
+        if all(artifact.has_custom_property(name) for artifact in examples):
+            rows[split] = sum(artifact.get_int_custom_property(name) for artifact in examples)
+    (graph / ROWS_FILE).write_text(json.dumps(rows) + "\n", encoding="utf-8")
 
 
 def _function_at(path: str) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +13,11 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 from components.transform.operations import UnsupportedError
 from schemas.errors import DataError, shorten
 
-__all__ = ["Parser", "batches", "program"]
+__all__ = ["ROWS_FILE", "Parser", "batches", "check_rows", "program"]
+
+ROWS_FILE = "rows.json"
+"""In the folder of the transform graph: the number of rows of each split, as ExampleGen said it."""
+
 
 _READ_BUFFER_BYTES = 8 << 20
 _BATCH_BYTES = 8 << 20
@@ -92,6 +96,23 @@ def batches(files: Sequence[str], program: Any, rows: int) -> Iterator[tuple[int
                     remedy="Compare the data with the schema, and see whether preprocessing_fn can take every row.",
                 ) from error
             yield int(count), tensors
+
+
+def check_rows(expected: int, tensors: Mapping[str, Any]) -> None:
+    """The served model answers row by row: a transformed feature has one value, or list of values, for each row.
+
+    Raises:
+        DataError: where one has more or fewer.
+    """
+    for name, tensor in tensors.items():
+        rows = tensor.shape[0] if tensor.shape.rank else None
+        if rows != expected:
+            raise DataError(
+                f"transformed feature {name!r}",
+                f"has {'no' if rows is None else rows} rows for a batch of {expected}",
+                expected="one for each row",
+                remedy="Let preprocessing_fn neither drop nor add rows; a constant is repeated with tf.fill.",
+            )
 
 
 def _fitting(file: str, rows: int) -> int:

@@ -92,19 +92,17 @@ def test_a_change_of_build_model_runs_the_trainer_and_what_follows(bench: Bench)
 
 
 def test_a_damaged_artifact_is_found_marked_and_made_anew(bench: Bench) -> None:
-    """One flipped byte in what Transform left."""
+    """One flipped byte in a vocabulary that Transform left."""
     bench.run()
-    records = next(
-        iter((bench.folder / "pipelines/taxi/Transform/transformed_examples").rglob("transformed_examples-*"))
-    )
-    content = bytearray(records.read_bytes())
+    words = next(iter((bench.folder / "pipelines/taxi/Transform/transform_graph").rglob("assets/company")))
+    content = bytearray(words.read_bytes())
     content[len(content) // 2] ^= 1
-    records.write_bytes(bytes(content))
+    words.write_bytes(bytes(content))
     answer = bench.run()
     assert "Transform" in ran(answer)
-    assert reasons(answer)["Transform"].startswith("what is kept of it is damaged: transformed_examples/Split-")
+    assert reasons(answer)["Transform"].startswith("what is kept of it is damaged: transform_fn/assets/company")
     store = open_store(MetadataConfig(sqlite=SqliteConfig(path=str(bench.folder / "metadata.db"))))
-    damaged = [one for one in store.get_artifacts() if one.uri and str(records).startswith(one.uri + "/")]
+    damaged = [one for one in store.get_artifacts() if one.uri and str(words).startswith(one.uri + "/")]
     assert [one.state for one in damaged] == [metadata_store_pb2.Artifact.DELETED]
     assert answer.json["outcome"] in ("already_served", "pushed")
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,11 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.trainer import export
-from components.trainer.export import MISSING_INT, raw_spec_of, request_names, save, serving_features
+from components.trainer.export import MISSING_INT, raw_spec_of, request_names, save
 from components.trainer.fit import keras_for
 from components.trainer.inputs import Layout, layout_of
+from components.trainer.preprocessing import Preprocessing
+from pipeline.models.taxi import big_tipper
 from schemas.errors import DataError
 from tests.components.first_run import FirstRun
 from tests.components.trainer.tiny import LABEL, RAW_SPEC, SCHEMA, Tiny, example
@@ -159,14 +160,13 @@ def test_tips_are_not_asked_for(answers: dict[str, Any]) -> None:
 
 
 def test_the_label_comes_out_of_the_preprocessing_in_the_model(answers: dict[str, Any], first_run: FirstRun) -> None:
-    """The Evaluator takes it from there; it is the one on which the model was trained."""
-    folder = first_run.uris["Transform", "transformed_examples"] / "Split-eval"
-    files = [str(file) for file in folder.iterdir()]
-    spec = {"big_tipper": tf.io.FixedLenFeature([1], tf.int64)}
-    records = tf.data.TFRecordDataset(files, "GZIP" if files[0].endswith(".gz") else "")
-    written = [tf.io.parse_single_example(record, spec)["big_tipper"].numpy().item() for record in records]
-    assert sorted(answers["labels"]) == sorted(written)
-    assert set(written) == {0, 1}
+    """The Evaluator takes it from there; it is what tips and fare make it."""
+    (file,) = (first_run.uris["ExampleGen", "examples"] / "Split-eval").iterdir()
+    spec = {name: tf.io.FixedLenFeature([], tf.float32) for name in ("tips", "fare")}
+    rows = [tf.io.parse_single_example(record, spec) for record in tf.data.TFRecordDataset(str(file))]
+    expected = [int(big_tipper(row["tips"], row["fare"])) for row in rows]
+    assert answers["labels"] == expected
+    assert set(expected) == {0, 1}
 
 
 def test_weights_ship_and_nothing_that_only_training_needs(first_run: FirstRun) -> None:
@@ -187,8 +187,12 @@ def tiny_saved_model(backend: str, tiny: Tiny, folder: Path, model: Any = None) 
     keras = keras_for(backend)
     layout = layout_of(tiny.transformed, LABEL)
     model = model or tiny_model.build_model(keras, layout.features, {})
-    names = save(keras, model, tiny.transformed, layout, raw_spec_of(schema()), str(folder))
+    names = save(keras, model, preprocessing(tiny), layout, raw_spec_of(schema()), str(folder))
     return tf.saved_model.load(str(folder)), names, model
+
+
+def preprocessing(tiny: Tiny) -> Preprocessing:
+    return Preprocessing(tiny.transformed.transform_savedmodel_dir)
 
 
 def schema() -> Any:
@@ -323,7 +327,7 @@ def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
     """Preprocessing and model, one after the other; extra transformed features are not the model's."""
     layout = layout_of(tiny.transformed, LABEL)
     model = tiny_model.build_model(keras_for("tf_keras"), layout.features, {})
-    servable = export._Servable(model, tiny.transformed.transform_features_layer(), layout)
+    servable = export._Servable(model, preprocessing(tiny), layout)
     raw = tf.io.parse_example([example(index) for index in range(5)], RAW_SPEC)
     transformed = tiny.transformed.transform_features_layer()(raw)
     expected = model(layout.columns({**transformed, LABEL: transformed[LABEL]})[0])
@@ -336,24 +340,6 @@ def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
 def test_the_raw_features_of_a_schema() -> None:
     """Fixed where the schema gives a shape, else of any length."""
     assert raw_spec_of(schema()) == RAW_SPEC
-
-
-def test_what_the_model_needs_of_the_raw_features(tiny: Tiny) -> None:
-    """What its own features are made of, and no more."""
-    folder = tiny.transformed.transform_savedmodel_dir
-    assert serving_features(folder, {"pair"}) == {"pair"}
-    assert serving_features(folder, {"sum", "letters"}) == {"one", "flat", "word"}
-    assert serving_features(folder, {LABEL}) == {"target", "answer"}
-    assert serving_features(folder, set()) == set()
-
-
-def test_the_graph_may_come_with_its_functions_wrapped(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some versions of tf.Transform save it."""
-    function = tf.saved_model.load(tiny.transformed.transform_savedmodel_dir).transform_fn
-    bare = function.concrete_functions[0] if hasattr(function, "concrete_functions") else function
-    for form in (bare, SimpleNamespace(concrete_functions=[bare])):
-        monkeypatch.setattr(tf.saved_model, "load", lambda _, form=form: SimpleNamespace(transform_fn=form))
-        assert serving_features("folder", {"pair"}) == {"pair"}
 
 
 @pytest.mark.parametrize(

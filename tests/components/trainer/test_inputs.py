@@ -1,4 +1,4 @@
-"""Transformed examples as batches: what the model is told of them, and that every row comes once."""
+"""Transformed rows as batches: what the model is told of them, and that every row comes once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from hypothesis import given
-from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.trainer.inputs import Layout, Survey, dataset, layout_of, survey
+from components.trainer.blocks import Blocks, Collector
+from components.trainer.inputs import Layout, block_rows, dataset, layout_of
 from schemas.errors import DataError
 from schemas.user_model import Feature
 from tests.components.trainer.tiny import LABEL, Tiny
@@ -35,16 +34,14 @@ class Transformed:
         return self._spec
 
 
-def write(path: Path, numbers: range) -> str:
-    """Examples that hold their number, and its last bit as the label."""
-    with tf.io.TFRecordWriter(str(path), "GZIP" if path.suffix == ".gz" else "") as writer:
-        for number in numbers:
-            features = {
-                name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-                for name, value in (("number", number), ("y", number % 2))
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    return str(path)
+def blocks(rows: int, block_rows: int = 4, file: Path | None = None) -> Blocks:
+    """Rows that hold their number, and its last bit as the label; in a file where there is one."""
+    collector = Collector(0 if file else 1 << 30, block_rows, file or Path("nowhere"))
+    numbers = np.arange(rows).reshape(-1, 1)
+    for start in range(0, rows, 7):
+        part = numbers[start : start + 7]
+        collector.add((part, part % 2))
+    return collector.finish()
 
 
 def numbers(batches: Any) -> list[int]:
@@ -130,99 +127,84 @@ def test_the_layout_of_a_real_transform_output(tiny: Tiny) -> None:
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz"], ids=["plain", "gzipped"])
-def test_every_row_comes_once_a_pass_in_the_order_of_the_files(tmp_path: Path, suffix: str) -> None:
-    """The last batch holds what is left, and a second pass gives the same."""
-    write(tmp_path / f"part-1{suffix}", range(4, 10))
-    write(tmp_path / f"part-0{suffix}", range(4))
-    batches = dataset([f"{tmp_path}/part-*"], NUMBERED, 4, rows=10)
+def test_every_row_comes_once_a_pass_in_order() -> None:
+    """The last batch holds what is left, and a second pass gives the same; features and label belong together."""
+    batches = dataset(blocks(10), NUMBERED, 4)
     assert [len(labels) for _, labels in batches] == [4, 4, 2]
     assert numbers(batches) == numbers(batches) == list(range(10))
+    assert all((features["number"].numpy() % 2 == labels.numpy()).all() for features, labels in batches)
     assert int(batches.cardinality()) == 3
+    assert batches.element_spec[0]["number"].shape.as_list() == [None, 1]
 
 
-def test_several_patterns_are_one_data_set(tmp_path: Path) -> None:
-    """TFX hands over one pattern for each split."""
-    patterns = [write(tmp_path / "a", range(3)), write(tmp_path / "b", range(3, 5))]
-    assert numbers(dataset(patterns, NUMBERED, 2)) == list(range(5))
+@pytest.mark.parametrize("window_bytes", [1 << 20, 1], ids=["one window", "a window a block"])
+@pytest.mark.parametrize("filed", [False, True], ids=["in memory", "in a file"])
+def test_each_epoch_has_an_order_of_its_own_that_follows_from_the_seed(
+    window_bytes: int, filed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row is lost or doubled by shuffling, features and label stay together; where the rows lie makes no difference."""
+    monkeypatch.setattr("components.trainer.inputs._WINDOW_BYTES", window_bytes)
 
-
-def test_features_and_label_as_the_model_takes_them(tiny: Tiny) -> None:
-    """Features by name without the label, `[batch, …]` each; a scalar is `[batch, 1]`."""
-    layout = layout_of(tiny.transformed, LABEL)
-    features, labels = next(iter(dataset([tiny.train], layout, 8)))
-    assert {name: tuple(tensor.shape) for name, tensor in features.items()} == {
-        "flat": (8, 1), "letters": (8, 1), "number": (8, 1), "pair": (8, 2), "real": (8, 1), "sum": (8, 1)
-    }  # fmt: skip
-    assert labels.numpy().tolist() == [[0], [1]] * 4
-    np.testing.assert_array_equal(features["flat"].numpy()[:, 0], 3.0 - np.arange(8))
-
-
-def test_each_epoch_has_an_order_of_its_own_that_follows_from_the_seed(tmp_path: Path) -> None:
-    """No row is lost or doubled by shuffling."""
-    pattern = write(tmp_path / "rows", range(50))
-
-    def epochs(seed: int) -> list[list[int]]:
+    def epochs(seed: int, file: Path | None) -> list[list[int]]:
         tf.random.set_seed(0)
-        batches = dataset([pattern], NUMBERED, 8, shuffle_seed=seed, rows=50)
+        batches = dataset(blocks(50, 8, file), NUMBERED, 8, shuffle_seed=seed)
+        assert all((features["number"].numpy() % 2 == labels.numpy()).all() for features, labels in batches)
+        assert [len(labels) for _, labels in batches] == [8] * 6 + [2]
         return [numbers(batches) for _ in range(3)]
 
-    first = epochs(1)
+    first = epochs(1, tmp_path / "rows" if filed else None)
     assert all(sorted(epoch) == list(range(50)) for epoch in first)
     assert len({tuple(epoch) for epoch in first}) == 3
-    assert epochs(1) == first
-    assert epochs(2) != first
+    assert epochs(1, None) == first
+    assert epochs(2, None) != first
 
 
-@pytest.mark.parametrize("rows", [4, 12])
-def test_a_wrong_number_of_rows_fails(tmp_path: Path, rows: int) -> None:
-    """A pass that yields fewer or more batches than it should is an error and no short epoch."""
-    pattern = write(tmp_path / "rows", range(8))
-    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain"):
-        numbers(dataset([pattern], NUMBERED, 4, rows=rows))
+def test_rows_of_one_window_are_all_mixed() -> None:
+    """A row can come anywhere, not only near to where it was."""
+    tf.random.set_seed(0)
+    (epoch,) = [numbers(dataset(blocks(4000, 400), NUMBERED, 40, shuffle_seed=3))]
+    assert np.abs(np.corrcoef(epoch, np.arange(4000))[0, 1]) < 0.1
 
 
-@pytest.mark.parametrize("patterns", [[], ["/nowhere/part-*"]])
-def test_no_file_is_an_empty_pass(patterns: list[str]) -> None:
-    """Which the survey then refuses by the name of the split."""
-    assert survey(dataset(patterns, NUMBERED, 4)) == Survey(0, None, None)
+def test_a_pass_that_lacks_rows_fails(tmp_path: Path) -> None:
+    """And is no short epoch: of the file, or of what is read of it."""
+    held = blocks(12, 4, tmp_path / "rows")
+    shorter = blocks(8, 4, tmp_path / "shorter")
+    held.file = shorter.file
+    with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.UnknownError)):
+        numbers(dataset(held, NUMBERED, 4))
 
 
-def test_columns_of_parsed_examples() -> None:
-    """Scalars become `[batch, 1]`; whatever else was parsed is left out."""
-    parsed = {"number": tf.constant([1, 2]), "y": tf.constant([[0], [1]]), "other": tf.constant([0, 0])}
-    features, label = NUMBERED.columns(parsed)
-    assert {name: tensor.numpy().tolist() for name, tensor in features.items()} == {"number": [[1], [2]]}
-    assert label.numpy().tolist() == [[0], [1]]
+def test_texts_and_pictures_go_through_a_file_as_they_are(tmp_path: Path) -> None:
+    """Whatever their form."""
+    layout = Layout(
+        {"text": WORD, "y": INT, "picture": tf.io.FixedLenFeature([2, 3], tf.float32)},
+        {name: Feature(name, "", (1,)) for name in ("text", "picture")},
+        "y",
+    )
+    texts = np.array([[b"a"], [b""], [b"\xff\x00"]], dtype=object)
+    pictures = np.arange(18, dtype=np.float32).reshape(3, 2, 3)
+    for budget in (0, 1 << 20):
+        collector = Collector(budget, 2, tmp_path / f"rows-{budget}")
+        collector.add((texts, np.array([[0], [1], [0]]), pictures))
+        found = list(dataset(collector.finish(), layout, 2))
+        np.testing.assert_array_equal(np.concatenate([one["text"].numpy() for one, _ in found]), texts)
+        np.testing.assert_array_equal(np.concatenate([one["picture"].numpy() for one, _ in found]), pictures)
 
 
-# --- survey -----------------------------------------------------------------------------------------------------------
+def test_a_block_is_whole_batches_of_about_a_megabyte(tiny: Tiny) -> None:
+    """One batch at least."""
+    layout = layout_of(tiny.transformed, LABEL)
+    assert layout.row_bytes == 7 * 4 + 8
+    assert block_rows(layout, 1000) == 29_000
+    assert block_rows(layout, 100_000) == 100_000
 
 
-def labels_of(values: Any, batch: int = 2) -> tf.data.Dataset:
-    labels = np.asarray(values).reshape(-1, 1)
-    return tf.data.Dataset.from_tensor_slices(({"x": np.zeros(len(labels))}, labels)).batch(batch)
-
-
-@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9), st.integers(1, 4))
-def test_the_survey_counts_rows_and_finds_the_range(values: list[int], batch: int) -> None:
-    """Whatever the batches."""
-    assert survey(labels_of(values, batch)) == Survey(len(values), min(values), max(values))
-
-
-def test_the_survey_of_other_labels_and_of_none() -> None:
-    """Words have an order as well; no row has no range."""
-    assert survey(labels_of([0.5, -0.5, 0.25])) == Survey(3, -0.5, 0.5)
-    assert survey(labels_of(np.array([b"no", b"yes"], dtype=object))) == Survey(2, b"no", b"yes")
-    assert survey(labels_of([1.0]).take(0)) == Survey(0, None, None)
-
-
-def test_what_cannot_be_learned_from_is_refused() -> None:
-    """No rows, or one class only; with the split, the number of rows and what to look at."""
-    with pytest.raises(DataError, match="split 'validate': holds no rows"):
-        Survey(0, None, None).check("y", "validate")
-    with pytest.raises(DataError, match="one class only: all 1,234 rows of the train split hold 0") as caught:
-        Survey(1234, 0, 0).check("big_tipper", "train")
-    assert caught.value.thing == "label 'big_tipper'"
-    assert "preprocessing_fn" in caught.value.remedy
-    Survey(2, 0, 1).check("y", "train")
+def test_columns_of_transformed_features() -> None:
+    """Scalars become `[batch, 1]`; whatever else there is is left out."""
+    transformed = {"number": tf.constant([1, 2]), "y": tf.constant([[0], [1]]), "other": tf.constant([0, 0])}
+    columns = NUMBERED.as_columns(transformed)
+    assert {name: tensor.numpy().tolist() for name, tensor in columns.items()} == {
+        "number": [[1], [2]],
+        "y": [[0], [1]],
+    }

@@ -1,9 +1,11 @@
-"""What TFX's Trainer calls: from transformed examples to a SavedModel and a record."""
+"""What TFX's Trainer calls: from examples to a SavedModel and a record."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.trainer.blocks import Collector
 from components.trainer.run import custom_config, run_fn
 from schemas.config import ModelConfig, TrainingConfig
 from schemas.errors import DataError, UserModuleError
-from tests.components.trainer.tiny import LABEL, Tiny, write_transformed
+from tests.components.trainer.tiny import LABEL, Tiny, write_raw
 
 MODEL = ModelConfig(module="tests.resources.tiny_model", label=LABEL, hyperparameters={"learning_rate": 0.05})
 
@@ -87,10 +90,37 @@ def test_the_same_seed_gives_the_same_bytes(backend: str, tiny: Tiny, tmp_path: 
 
 def test_rows_of_one_class_are_refused_before_anything_is_trained(tiny: Tiny, tmp_path: Path) -> None:
     """There is nothing to learn, and nothing is written."""
-    write_transformed(tmp_path / "even", tiny.transformed, range(0, 20, 2))
+    write_raw(tmp_path / "even", range(0, 20, 2))
     with pytest.raises(DataError, match="label 'label': has one class only: all 10 rows of the train split hold 0"):
         train(tiny, tmp_path / "model", training(), train_files=[str(tmp_path / "even")])
-    assert not (tmp_path / "model").exists()
+    assert not list((tmp_path / "model").iterdir())
+
+
+@pytest.mark.parametrize("backend", ["tf_keras", "keras3"])
+def test_memory_does_not_decide_what_is_learned(
+    backend: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows in a file give the weights that rows in memory give; the file is gone afterwards."""
+    train(tiny, tmp_path / "held", training(backend=backend))
+    kept: list[Any] = []
+    finish = Collector.finish
+    monkeypatch.setattr(Collector, "finish", lambda self: (kept.append(finish(self)), kept[-1])[1])
+    monkeypatch.setattr("components.trainer.run.memory_budget_bytes", lambda: 0)
+    train(tiny, tmp_path / "filed", training(backend=backend))
+    assert weights(tmp_path / "filed") == weights(tmp_path / "held")
+    assert [blocks.rows for blocks in kept] == [37, 10]
+    assert all(blocks.file is not None and not blocks.file.exists() for blocks in kept)
+    assert {path.name for path in (tmp_path / "filed").iterdir()} == {"Format-Serving", "run"}
+
+
+def test_lost_rows_are_noticed(tiny: Tiny, tmp_path: Path) -> None:
+    """Where ExampleGen said how many there are; nothing is trained."""
+    graph = tmp_path / "graph"
+    shutil.copytree(tiny.folder, graph)
+    (graph / "rows.json").write_text('{"train": 38, "validate": 10}')
+    with pytest.raises(DataError, match="does not give the rows that ExampleGen wrote; expected 38 rows; got 37"):
+        train(dataclasses.replace(tiny, folder=graph), tmp_path / "model", training())
+    assert not (tmp_path / "model" / "Format-Serving").exists()
 
 
 def test_a_label_that_is_not_transformed_is_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -112,18 +112,12 @@ def write_transform_output(folder: Path) -> Any:
     return tft.TFTransformOutput(str(folder))
 
 
-def write_transformed(path: Path, transformed: Any, rows: Sequence[int]) -> None:
-    """The transformed examples of some rows, gzipped where the name says so."""
-    parsed = tf.io.parse_example([example(index) for index in rows], RAW_SPEC)
-    columns = {name: tensor.numpy() for name, tensor in transformed.transform_features_layer()(parsed).items()}
+def write_raw(path: Path, rows: Sequence[int]) -> None:
+    """The raw examples of some rows, gzipped where the name says so."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path), "GZIP" if path.suffix == ".gz" else "") as writer:
-        for row in range(len(rows)):
-            features = {
-                name: _ints(*column[row].reshape(-1)) if name == LABEL else _floats(*column[row].reshape(-1))
-                for name, column in columns.items()
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        for row in rows:
+            writer.write(example(row))
 
 
 def _floats(*values: float) -> Any:
@@ -136,12 +130,12 @@ def _ints(*values: int) -> Any:
 
 @dataclass(frozen=True)
 class Tiny:
-    """What Transform would hand to the Trainer.
+    """What ExampleGen and Transform would hand to the Trainer.
 
     Attributes:
         folder: with the transform output and the schema.
         transformed: its `tft.TFTransformOutput`.
-        train, validate: patterns of transformed examples; 37 and 10 rows.
+        train, validate: patterns of raw examples; 37 and 10 rows.
     """
 
     folder: Path
@@ -157,8 +151,8 @@ class Tiny:
 def write_tiny(folder: Path) -> Tiny:
     """All of it, below a folder."""
     transformed = write_transform_output(folder)
-    write_transformed(folder / "Split-train" / "part-0.gz", transformed, range(20))
-    write_transformed(folder / "Split-train" / "part-1.gz", transformed, range(20, 37))
-    write_transformed(folder / "Split-validate" / "part-0.gz", transformed, range(37, 47))
+    write_raw(folder / "Split-train" / "part-0.gz", range(20))
+    write_raw(folder / "Split-train" / "part-1.gz", range(20, 37))
+    write_raw(folder / "Split-validate" / "part-0.gz", range(37, 47))
     (folder / "schema.pbtxt").write_text(SCHEMA)
     return Tiny(folder, transformed, f"{folder}/Split-train/*", f"{folder}/Split-validate/*")

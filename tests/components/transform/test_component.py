@@ -9,11 +9,11 @@ from tfx.types.channel import Channel
 HEAVY = ("tensorflow_transform", "tensorflow_data_validation", "tfx.components.transform")
 
 
-def node(fingerprint="abc"):
+def node(fingerprint="abc", **options):
     from components.transform.component import Transform
 
     examples, schema = Channel(type=standard_artifacts.Examples), Channel(type=standard_artifacts.Schema)
-    return Transform(examples, schema, "pipeline.models.taxi.preprocessing_fn", fingerprint)
+    return Transform(examples, schema, "pipeline.models.taxi.preprocessing_fn", fingerprint, **options)
 
 
 def test_the_parameters_are_the_function_and_the_code():
@@ -27,7 +27,8 @@ def test_the_parameters_are_the_function_and_the_code():
         "preprocessing_fn_fingerprint": "abc",
         "code_fingerprint": code_fingerprint("components.transform", "schemas"),
     }
-    assert list(made.outputs) == ["transform_graph", "transformed_examples"]
+    assert list(made.outputs) == ["transform_graph"]
+    assert list(node(materialize=True).outputs) == ["transform_graph", "transformed_examples"]
     assert made.exec_properties != node("def").exec_properties
 
 

@@ -1,5 +1,6 @@
 """The executor: what it writes, what it refuses, and what it hands to stock TFX."""
 
+import json
 import logging
 
 import numpy as np
@@ -13,10 +14,21 @@ def test_no_analyzer_needs_no_pass(ours):
     """The values are those of the function, in the order of the records; nothing temporary stays."""
     result = ours("nothing_to_learn")
     assert result.properties == {f"rows_{split}": rows for split, rows in SPLITS.items()}
-    assert sorted(path.name for path in result.graph.iterdir()) == ["metadata", "transform_fn", "transformed_metadata"]
+    assert sorted(path.name for path in result.graph.iterdir()) == [
+        "metadata", "rows.json", "transform_fn", "transformed_metadata"
+    ]  # fmt: skip
     files = [path.name for path in (result.examples / "Split-eval").iterdir()]
     assert files == ["transformed_examples-00000-of-00001"]
     assert set(np.unique(result.rows("eval")["filled"])) <= {b"?", b"x0", b"x1", b"x2"}
+
+
+@pytest.mark.parametrize("function", ["buckets", pytest.param("on_beam", marks=pytest.mark.slow)])
+def test_nothing_is_written_that_nobody_asked_for(function, examples, tmp_path):
+    """The graph, with the number of rows that each split should have; also where stock TFX does the work."""
+    result = transform(examples, SCHEMA, f"{FUNCTIONS}.{function}", tmp_path / "out", materialize=False)
+    assert not result.examples.exists()
+    assert json.loads((result.graph / "rows.json").read_text()) == SPLITS
+    assert result.output.transformed_feature_spec()
 
 
 def test_several_files_are_one_split(examples, examples_in_files, ours, tmp_path):

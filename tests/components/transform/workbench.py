@@ -114,7 +114,16 @@ def _values(tensor: Any) -> Any:
     return tensor.to_list() if isinstance(tensor, tf.RaggedTensor) else tensor.numpy()
 
 
-def transform(examples: Path, schema: str, function: str, folder: Path, *, stock: bool = False, run: int = 1) -> Result:
+def transform(
+    examples: Path,
+    schema: str,
+    function: str,
+    folder: Path,
+    *,
+    stock: bool = False,
+    run: int = 1,
+    materialize: bool = True,
+) -> Result:
     """Runs the executor of the Transform node, ours or stock TFX's, outside a pipeline; `folder` is the node's."""
     from tfx.components.util import examples_utils
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -130,6 +139,8 @@ def transform(examples: Path, schema: str, function: str, folder: Path, *, stock
         return made
 
     given = artifact(standard_artifacts.Examples, examples)
+    for split, rows in SPLITS.items():
+        given.set_int_custom_property(f"rows_{split}", rows)
     given.split_names = artifact_utils.encode_split_names(sorted(path.name[6:] for path in examples.glob("Split-*")))
     examples_utils.set_payload_format(given, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
     curated = artifact(standard_artifacts.Schema, folder / "schema")
@@ -141,7 +152,7 @@ def transform(examples: Path, schema: str, function: str, folder: Path, *, stock
         beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder / "tmp"), unique_id="1"
     )
     inputs = {"examples": [given], "schema": [curated]}
-    outputs = {"transform_graph": [graph], "transformed_examples": [transformed]}
+    outputs = {"transform_graph": [graph]} | ({"transformed_examples": [transformed]} if materialize else {})
     properties = {
         "preprocessing_fn": function,
         "preprocessing_fn_fingerprint": function,

@@ -1,0 +1,178 @@
+"""Rows to train on, held in memory or in a file, read block by block; and the order in which an epoch takes them.
+
+The order follows from seed, epoch and number of rows alone, so that a training does not depend on how much memory a
+machine has. Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from schemas.errors import DataError
+
+__all__ = ["Arrays", "Blocks", "Collector", "memory_budget_bytes", "window"]
+
+Arrays = tuple[npt.NDArray[Any], ...]
+"""One array per feature, `[rows, ...]` each; text as objects."""
+
+_BUDGET_SHARE = 0.25
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_TEXT_BYTES = 64
+"""What a text is reckoned to take, its object included."""
+
+
+def memory_budget_bytes() -> int:
+    """How much memory the rows of a split may take: a quarter of the machine's, or of the container's."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    texts = [file.read_text(encoding="ascii").strip() for file in map(Path, _CGROUP_LIMITS) if file.is_file()]
+    return int(min([machine, *(int(text) for text in texts if text.isdigit())]) * _BUDGET_SHARE)
+
+
+class Blocks:
+    """Rows in blocks of one size; the last may be smaller.
+
+    Attributes:
+        rows: their number.
+        block_rows: rows of a block.
+        file: that holds them; None where they are in memory.
+    """
+
+    def __init__(
+        self, rows: int, block_rows: int, held: Arrays, file: Path | None, shapes: Sequence[tuple[int, ...]]
+    ) -> None:
+        """Take the rows as arrays, or the file that a `Collector` has written and the shape of a row of each array."""
+        self.rows, self.block_rows, self.file = rows, block_rows, file
+        self._held, self._shapes = held, tuple(shapes)
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return -(-self.rows // self.block_rows)
+
+    def read(self, blocks: npt.NDArray[np.int64]) -> Arrays:
+        """The rows of some blocks, one block after the other.
+
+        Raises:
+            DataError: the file holds fewer rows than were written.
+        """
+        if self.file is not None:
+            arrays = self._read_file(blocks)
+        elif len(blocks) == self.count and np.all(np.diff(blocks) == 1):
+            arrays = self._held
+        else:
+            slices = [slice(block * self.block_rows, (block + 1) * self.block_rows) for block in blocks]
+            arrays = tuple(np.concatenate([held[one] for one in slices]) for held in self._held)
+        expected = sum(min(self.block_rows, self.rows - int(block) * self.block_rows) for block in blocks)
+        if any(len(array) != expected for array in arrays):
+            found = sorted({len(array) for array in arrays})
+            raise DataError("rows to train on", "have got lost", expected=f"{expected:,} rows", got=str(found))
+        return arrays
+
+    def _read_file(self, blocks: npt.NDArray[np.int64]) -> Arrays:
+        with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as reader:
+            table = pa.Table.from_batches([reader.get_batch(int(block)) for block in blocks], reader.schema)
+        return tuple(_to_numpy(column, shape) for column, shape in zip(table.columns, self._shapes, strict=True))
+
+
+class Collector:
+    """Takes rows as they come; keeps them in memory up to a budget, and moves them into a file above it."""
+
+    def __init__(self, budget_bytes: int, block_rows: int, file: Path) -> None:
+        """Take the budget, the rows of a block, and the file that is written where the budget does not do."""
+        self._budget, self._block_rows, self._file = budget_bytes, block_rows, file
+        self._parts: list[Arrays] = []
+        self._shapes: list[tuple[int, ...]] = []
+        self._bytes = 0
+        self._rows = 0
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def add(self, arrays: Arrays) -> None:
+        """Take some rows."""
+        self._shapes = self._shapes or [array.shape[1:] for array in arrays]
+        self._parts.append(arrays)
+        self._rows += len(arrays[0])
+        self._bytes += sum(_bytes_of(array) for array in arrays)
+        if self._bytes > self._budget:
+            self._write(whole=False)
+
+    def finish(self) -> Blocks:
+        """All rows; nothing can be added any more."""
+        if self._bytes <= self._budget:
+            return Blocks(self._rows, self._block_rows, self._joined(), None, self._shapes)
+        self._write(whole=True)
+        if self._writer is not None:
+            self._writer.close()
+        return Blocks(self._rows, self._block_rows, (), self._file, self._shapes)
+
+    def _joined(self) -> Arrays:
+        """The rows that are held, which are let go column by column: no more than one is there twice."""
+        columns = [list(column) for column in zip(*self._parts, strict=True)]
+        self._parts = []
+        joined = []
+        while columns:
+            joined.append(np.concatenate(columns.pop(0)))
+        return tuple(joined)
+
+    def _write(self, *, whole: bool) -> None:
+        """Writes full blocks, and what is left where that is the end."""
+        arrays = self._joined()
+        rows = len(arrays[0]) if arrays else 0
+        end = rows if whole else rows - rows % self._block_rows
+        for start in range(0, end, self._block_rows):
+            stop = min(start + self._block_rows, end)
+            self._write_block(tuple(array[start:stop] for array in arrays))
+        self._parts = [tuple(array[end:].copy() for array in arrays)] if end < rows else []
+
+    def _write_block(self, arrays: Arrays) -> None:
+        columns = [_to_arrow(array) for array in arrays]
+        batch = pa.RecordBatch.from_arrays(columns, names=[str(index) for index in range(len(columns))])
+        if self._writer is None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pa.ipc.new_file(str(self._file), batch.schema)
+        self._writer.write_batch(batch)
+
+
+def window(blocks: Blocks, index: int, window_blocks: int, seed: Sequence[int] | None) -> Arrays:
+    """The rows that an epoch takes next, `window_blocks` blocks at a time; a smaller block comes last.
+
+    Args:
+        blocks: all rows.
+        index: of the window within the epoch.
+        window_blocks: blocks that are mixed with each other.
+        seed: of the epoch: blocks come in an order of its own, and so do the rows of a window, so that all rows are
+            mixed with all where one window holds them. None keeps the order of the rows.
+    """
+    full = blocks.rows // blocks.block_rows
+    order = np.arange(blocks.count)
+    if seed is not None:
+        order[:full] = np.random.default_rng([*seed]).permutation(full)
+    chosen = np.sort(order[index * window_blocks : (index + 1) * window_blocks])
+    arrays = blocks.read(chosen)
+    if seed is None:
+        return arrays
+    rows = np.random.default_rng([*seed, index]).permutation(len(arrays[0]))
+    return tuple(array[rows] for array in arrays)
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> int:
+    return array.size * _TEXT_BYTES if array.dtype == object else array.nbytes
+
+
+def _to_arrow(array: npt.NDArray[Any]) -> pa.Array:
+    size = int(np.prod(array.shape[1:], dtype=np.int64))
+    flat = array.reshape(-1)
+    values = pa.array(flat, pa.large_binary()) if array.dtype == object else pa.array(flat)
+    return pa.FixedSizeListArray.from_arrays(values, size)
+
+
+def _to_numpy(column: pa.ChunkedArray, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(parts).reshape(-1, *shape)

@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.data_gate.limits import faults_of
 from components.example_gen.columns import columns_of
-from components.example_gen.read import column_names
+from components.example_gen.read import column_names, has_rows
 from pipeline.user_module import UserModule, load_user_module
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, DataError, Fault, UserModuleError, close_match
@@ -162,10 +162,14 @@ def _column_faults(config: PipelineConfig, names: Iterable[str]) -> Iterator[Fau
             continue
         try:
             found = column_names(Path(file), source.format)
+            filled = has_rows(Path(file), source.format)
         except DataError as error:
             yield Fault("data.source.path", f"{error.thing} {error.problem}", error.expected, error.got)
             continue
-        for name in names:
+        if not filled:
+            yield Fault("data.source.path", "a file has no rows", "rows below its header", file)
+        # Which features a TFRecord file has is known once all its records are read.
+        for name in names if source.format != "tfrecord" else ():
             if name not in found:
                 problem = f"{file} lacks the column {name!r} of the data schema"
                 yield Fault("data.source.path", problem, "", "", close_match(name, found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tfx.components.trainer.component import Trainer
@@ -27,14 +28,18 @@ from components.transform.component import Transform
 from pipeline.user_module import UserModule
 from schemas.config import PipelineConfig, config_digest
 
-__all__ = ["BEAM_ARGS", "create_pipeline"]
-
-BEAM_ARGS = ["--runner=FnApiRunner"]
-"""Beam's in-process engine by its own name: the default tries another one first, which downloads a binary."""
+__all__ = ["create_pipeline"]
 
 
 def create_pipeline(
-    config: PipelineConfig, module: UserModule, root: str, connection: Any, accept_without_champion: str = ""
+    config: PipelineConfig,
+    module: UserModule,
+    root: str,
+    connection: Any,
+    beam_args: Sequence[str],
+    *,
+    ingest_on_beam: bool = False,
+    accept_without_champion: str = "",
 ) -> tfx_pipeline.Pipeline:
     """The graph of a configuration.
 
@@ -43,13 +48,16 @@ def create_pipeline(
         module: the user's module, checked.
         root: pipeline root, below which artifacts are written.
         connection: of the metadata store.
+        beam_args: for whatever runs on Beam.
+        ingest_on_beam: whether ExampleGen does.
         accept_without_champion: see `Gate`.
 
     Returns:
         The pipeline. What must not run on bad data stands in the condition on the data gate's decision.
     """
     data, gates = config.data, config.gates
-    examples = ExampleGen(data.source, {str(name): share for name, share in data.splits.items()}, data.schema_path)
+    splits = {str(name): share for name, share in data.splits.items()}
+    examples = ExampleGen(data.source, splits, data.schema_path, on_beam=ingest_on_beam)
     statistics = StatisticsGen(examples.outputs["examples"])
     schema = CuratedSchema(data.schema_path)
     baseline = Resolver(
@@ -116,5 +124,5 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=connection,
-        beam_pipeline_args=BEAM_ARGS,
+        beam_pipeline_args=list(beam_args),
     )  # fmt: skip

@@ -330,10 +330,18 @@ def _prepared_local(job: _Job) -> Iterator[Callable[[Watcher], list[Any]]]:
 def _prepared_tfx_local(job: _Job) -> Iterator[Callable[[Watcher], list[Any]]]:
     from components.lineage.store import connection_config
     from pipeline.pipeline import create_pipeline
+    from runners.beam import beam_arguments, ingests_on_beam
 
     config = job.loaded.config
-    accepted = job.options.accept_without_champion
-    pipeline = create_pipeline(config, job.module, str(job.root), connection_config(config.metadata), accepted)
+    pipeline = create_pipeline(
+        config,
+        job.module,
+        str(job.root),
+        connection_config(config.metadata),
+        beam_arguments(config.beam),
+        ingest_on_beam=ingests_on_beam(config.beam),
+        accept_without_champion=job.options.accept_without_champion,
+    )
     yield lambda watcher: _run_tfx_local(pipeline, job.run_id, job.lineage, watcher)
 
 

@@ -91,8 +91,7 @@ LATER: tuple[Later, ...] = (
     Later("metadata.mysql", _STORES),
     Later("metadata.postgresql", _STORES),
     Later("metadata.grpc", _STORES),
-    Later("beam.runner", "a Beam engine other than the local one", ("local",)),
-    Later("beam.args", "Beam arguments", ([],)),
+    Later("beam.runner", "a Beam engine on a cluster", ("local", "direct")),
 )
 
 

@@ -505,10 +505,29 @@ class MetadataConfig(Section):
 
 
 class BeamConfig(Section):
-    """The engine of the Beam-based components."""
+    """The engine of the Beam-based components.
 
-    runner: Literal["local", "flink", "spark", "dataflow"] = "local"
+    `local`: what can be done without Beam is, and the rest on its in-process engine. `direct`: that engine for all that
+    can run on Beam, ingest among it. `args`: for the engine, as Beam takes them (`--direct_num_workers=2`); with any of
+    them ingest runs on Beam too.
+    """
+
+    runner: Literal["local", "direct", "flink", "spark", "dataflow"] = "local"
     args: tuple[str, ...] = ()
+
+    @field_validator("args")
+    @classmethod
+    def _of_the_engine(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        for arg in args:
+            if not arg.startswith("--"):
+                raise _refusal(f"{arg!r} is no argument", "--name=value")
+            if arg.partition("=")[0] in ("--runner", "--beam_plugin"):
+                raise _refusal(f"{arg!r} names an engine", "the engine in beam.runner")
+            if arg == "--direct_running_mode=multi_threading":
+                raise _refusal(
+                    "multi_threading loses rows without an error", "in_memory or multi_processing as the running mode"
+                )
+        return args
 
 
 class RunnerConfig(Section):

@@ -37,6 +37,7 @@ _TUPLES = {
     kind.__name__: kind
     for kind in (analyzers._WeightedMeanAndVarAccumulator, analyzers._LMomentsAccumulator)  # noqa: SLF001 - tf.Transform's own accumulators have no public name
 }
+_SKETCHES = {kind.__name__: kind for kind in (sketches.QuantilesSketch, sketches.MisraGriesSketch)}
 
 _log = logging.getLogger(__name__)
 
@@ -271,13 +272,15 @@ def _write_float(value: float, _: list[npt.NDArray[Any]]) -> tuple[str, Any]:
 
 
 def _write_sketch(value: Any, arrays: list[npt.NDArray[Any]]) -> tuple[str, Any]:
-    return "sketch", _put(np.frombuffer(value.__getstate__(), np.uint8), arrays)
+    return "sketch", [type(value).__name__, _put(np.frombuffer(value.__getstate__(), np.uint8), arrays)]
 
 
 def _read_sketch(content: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
     """The sketch that C++ makes of its own serialized form, which it checks."""
-    sketch = sketches.QuantilesSketch.__new__(sketches.QuantilesSketch)
-    sketch.__setstate__(_get(content, arrays).tobytes())
+    name, state = content
+    kind = _SKETCHES[name]
+    sketch = kind.__new__(kind)
+    sketch.__setstate__(_get(state, arrays).tobytes())
     return sketch
 
 
@@ -290,7 +293,7 @@ _WRITERS: tuple[tuple[Any, Any], ...] = (
     (bytes, lambda value, _: ("bytes", value.hex())),
     (list, _write_list),
     (tuple, _write_tuple),
-    (sketches.QuantilesSketch, _write_sketch),
+    (tuple(_SKETCHES.values()), _write_sketch),
 )
 _READERS: Mapping[str, Any] = {
     "array": lambda content, arrays: _get(content, arrays).copy(),

@@ -19,7 +19,20 @@ __all__ = ["Column", "Profile", "Role", "Task", "profile_of"]
 Role = Literal["number", "category", "ignored", "label"]
 Task = Literal["binary", "multiclass", "regression"]
 
-FORMATS: dict[str, Literal["csv", "parquet"]] = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+Format = Literal["csv", "parquet", "arrow", "tfrecord"]
+
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".tfrecord.gz": "tfrecord",
+}
+"""By the end of a file's name."""
 
 _FEW_WHOLE_NUMBERS = 16
 """A whole-number column with at most so many values is taken for a category."""
@@ -61,7 +74,7 @@ class Profile:
 
     Attributes:
         file: absolute path.
-        format: `csv` or `parquet`.
+        format: of the file.
         rows: their number.
         task: what the label asks for.
         columns: in the file's order, the label among them.
@@ -70,7 +83,7 @@ class Profile:
     """
 
     file: Path
-    format: Literal["csv", "parquet"]
+    format: Format
     rows: int
     task: Task
     columns: tuple[Column, ...]
@@ -94,13 +107,14 @@ def profile_of(file: Path, label: str) -> Profile:
         DataError: the file is not there, cannot be read, or its label cannot be learned.
         MissingColumnError: it has no column of the label's name.
     """
-    file_format = FORMATS.get(file.suffix.lower())
+    file_format = next((name for end, name in FORMATS.items() if file.name.lower().endswith(end)), None)
     if not file.is_file():
         beside = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         guess = close_match(file.name, beside)
         raise DataError(str(file), "there is no such file", remedy=f"Did you mean {guess!r}?" if guess else "")
     if file_format is None:
-        raise DataError(str(file), "is neither CSV nor Parquet", expected="a name that ends in .csv or .parquet")
+        expected = f"a name that ends in {', '.join(FORMATS)}"
+        raise DataError(str(file), "is neither CSV, Parquet, Arrow nor TFRecord", expected=expected)
     types = infer_columns([file], file_format, [])
     if label not in types:
         guess = close_match(label, types)

@@ -32,13 +32,22 @@ def build(config: str, overrides: list[str], root: str, accept_without_champion:
     from components.lineage.store import connection_config
     from pipeline.pipeline import create_pipeline
     from pipeline.user_module import load_user_module
+    from runners.beam import beam_arguments, ingests_on_beam
     from schemas.load import load_config
 
     try:
         loaded = load_config(config, overrides)
         module = load_user_module(loaded.config.model.module, loaded.folder)
-        connection = connection_config(loaded.config.metadata)
-        pipeline = create_pipeline(loaded.config, module, root, connection, accept_without_champion)
+        engine = loaded.config.beam
+        pipeline = create_pipeline(
+            loaded.config,
+            module,
+            root,
+            connection_config(loaded.config.metadata),
+            beam_arguments(engine),
+            ingest_on_beam=ingests_on_beam(engine),
+            accept_without_champion=accept_without_champion,
+        )
         compiled = compiler.Compiler().compile(pipeline)
     except SatisficeError as error:
         return {"error": error.as_dict(), "traceback": traceback.format_exc()}

@@ -101,6 +101,7 @@ def failed(answer: Answer) -> str:
         ("data.source.path=dat.csv", ["data.source.path: no file matches", "(did you mean 'data.csv'?)"]),
         ("data.source.path=no/where/data.csv", ["data.source.path: there is no folder", "/no/where"]),
         ("data.source.path={tmp}/empty.csv", ["a file is empty; expected a header line and rows", "/empty.csv"]),
+        ("data.source.path={tmp}/header.csv", ["a file has no rows; expected rows below its header", "/header.csv"]),
         ("data.source.path={tmp}/lacks.csv", ["/lacks.csv lacks the column 'fare'", "(did you mean 'fares'?)"]),
         ("data.schema={tmp}/empty.csv", ["data.schema: describes no feature", "/empty.csv"]),
         ("data.schema=satisfice.yaml", ["data.schema: is not a data schema", "expected a text-format Schema proto"]),
@@ -118,6 +119,7 @@ def failed(answer: Answer) -> str:
 def test_refused_before_anything_runs(taxi, rows, tmp_path, unharmed, override, words) -> None:
     """One fault with the key, what was expected and what came; exit code 2; not even a run is recorded."""
     (tmp_path / "empty.csv").touch()
+    write(tmp_path / "header.csv", rows[:1])
     write(tmp_path / "lacks.csv", [[name.replace("fare", "fares") for name in rows[0]], *rows[1:]])
     text = refused(run(taxi, override.format(tmp=tmp_path)))
     assert [word for word in words if word not in text] == []
@@ -261,16 +263,16 @@ def test_a_new_store_for_an_old_root(taxi, tmp_path, unharmed) -> None:
 
 
 @pytest.mark.parametrize("runner", ["local", "tfx-local"])
-def test_a_header_without_rows(taxi, rows, tmp_path, unharmed, runner) -> None:
+def test_a_number_that_is_none(taxi, rows, tmp_path, unharmed, runner) -> None:
     """ExampleGen fails and says so; what needs it is skipped; the failed run is recorded with the same words."""
-    file = write(tmp_path / "data.csv", rows[:1])
+    file = write(tmp_path / "data.csv", changed(rows, "fare", "twelve", 3))
     answer = run(taxi, f"data.source.path={file}", options=("--runner", runner))
     text = failed(answer)
-    assert f"node ExampleGen: {file}: has no rows. Fill the file, or narrow data.source.path" in text
+    assert f"node ExampleGen: {file}: line 4, column 'fare': the value does not parse" in text
     assert ".." not in text.replace("../", "")
     assert "✗ ExampleGen" in answer.out
     assert answer.out.count(" skipped ") >= 8
-    assert f"{file}: has no rows" in satisfice("show", "latest", taxi.config).out
+    assert f"{file}: line 4" in satisfice("show", "latest", taxi.config).out
     unharmed(1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-from pipeline.pipeline import BEAM_ARGS, create_pipeline
+from pipeline.pipeline import create_pipeline
 from pipeline.user_module import load_user_module
 from runners.run import _compile
 from schemas.load import load_config
@@ -39,7 +39,7 @@ def compiled(bench: Bench, *overrides: str, root: str = "/somewhere") -> Nodes:
     loaded = load_config(bench.config, overrides)
     module = load_user_module(loaded.config.model.module, loaded.folder)
     connection = sqlite_metadata_connection_config("/somewhere/metadata.db")
-    ir = _compile(create_pipeline(loaded.config, module, root, connection), "run-1")
+    ir = _compile(create_pipeline(loaded.config, module, root, connection, BEAM_ARGS), "run-1")
     return {entry.pipeline_node.node_info.id: entry.pipeline_node for entry in ir.nodes}
 
 
@@ -208,6 +208,7 @@ def test_nothing_is_downloaded_for_beam(fresh_taxi: Bench) -> None:
     loaded = load_config(fresh_taxi.config)
     module = load_user_module(loaded.config.model.module, loaded.folder)
     connection = sqlite_metadata_connection_config("/somewhere/metadata.db")
-    made = create_pipeline(loaded.config, module, "/somewhere", connection)
-    assert made.beam_pipeline_args == BEAM_ARGS == ["--runner=FnApiRunner"]
+    made = create_pipeline(loaded.config, module, "/somewhere", connection, BEAM_ARGS, ingest_on_beam=True)
+    assert made.beam_pipeline_args == BEAM_ARGS
+    assert [node.exec_properties["on_beam"] for node in made.components if node.id == "ExampleGen"] == [1]
     assert made.enable_cache

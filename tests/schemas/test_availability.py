@@ -56,6 +56,7 @@ USED = {
     "gates.satisfy.*.max_ratio_to_champion",
     "push.serving.base_path",
     "metadata.sqlite.path",
+    "beam.args",
     "runner.max_parallel",
     "runner.retries",
 }
@@ -162,7 +163,7 @@ def test_what_to_write_instead():
     assert expected["data.source.format"] == "'csv' or 'parquet' or 'arrow' or 'tfrecord'"
     assert expected["training.mixed_precision"] == "false"
     assert expected["push.edge"] == "this key left out"
-    assert expected["beam.args"] == "this key left out"
+    assert expected["beam.runner"] == "'local' or 'direct'"
 
 
 @pytest.mark.parametrize("raw", [{}, {"data": None}, {"data": []}, {"gates": {"satisfy": {"0": {}}}}, {"gates": 3}])

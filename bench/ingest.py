@@ -68,46 +68,34 @@ def _measure(name: str, rows: int, work: Path) -> dict[str, Any]:
 
 
 def _inside(name: str, folder: Path, output: Path) -> dict[str, Any]:
-    executor, properties = _executor(name, folder)
+    component = _component(name, folder)
+    from tfx.dsl.components.base import base_beam_executor
     from tfx.types import standard_artifacts
 
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(output.parent), unique_id="1"
+    )
+    executor = component.executor_spec.executor_class(context)
     examples = standard_artifacts.Examples()
     examples.uri = str(output)
     output.mkdir(parents=True)
     began, cpu = time.monotonic(), _cpu_s()
-    executor.Do({}, {"examples": [examples]}, properties)
+    executor.Do({}, {"examples": [examples]}, dict(component.exec_properties))
     taken = {"seconds": round(time.monotonic() - began, 2), "cpu_s": round(_cpu_s() - cpu, 2)}
     return {**taken, "rows": {split: _count(output / f"Split-{split}") for split in SPLITS}}
 
 
-def _executor(name: str, folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The executor and the execution properties with which a pipeline calls it."""
-    if name == OURS:
-        from components.example_gen.columns import ingest_schema
-        from components.example_gen.executor import Executor
-        from schemas.config import SourceConfig
+def _component(name: str, folder: Path) -> Any:
+    """The component as a pipeline builds it: its executor, and the execution properties with which that is called."""
+    if name == STOCK:
+        from tfx.components.example_gen.csv_example_gen.component import CsvExampleGen
 
-        schema = (REPOSITORY / "schemas" / "taxi" / "schema.pbtxt").read_text(encoding="utf-8")
-        source = SourceConfig(format="csv", path=str(folder / "*.csv")).model_dump_json()
-        return Executor(), {"source": source, "splits": json.dumps(SPLITS), "schema": ingest_schema(schema)}
-    from tfx.components.example_gen import utils
-    from tfx.components.example_gen.csv_example_gen import executor as stock
-    from tfx.dsl.components.base import base_beam_executor
-    from tfx.proto import example_gen_pb2
-    from tfx.utils import proto_utils
+        return CsvExampleGen(input_base=str(folder))
+    from components.example_gen.component import ExampleGen
+    from schemas.config import SourceConfig
 
-    source_config = utils.make_default_input_config()
-    splits = utils.make_default_output_config(source_config)
-    context = base_beam_executor.BaseBeamExecutor.Context(
-        beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder.parent), unique_id="1"
-    )
-    return stock.Executor(context), {
-        "input_base": str(folder),
-        "input_config": proto_utils.proto_to_json(source_config),
-        "output_config": proto_utils.proto_to_json(splits),
-        "output_data_format": example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE,
-        "output_file_format": example_gen_pb2.FileFormat.FORMAT_TFRECORDS_GZIP,
-    }
+    source = SourceConfig(format="csv", path=str(folder / "*.csv"))
+    return ExampleGen(source, SPLITS, str(REPOSITORY / "schemas" / "taxi" / "schema.pbtxt"))
 
 
 def _count(folder: Path) -> int:
@@ -120,8 +108,9 @@ def _count(folder: Path) -> int:
 
 
 def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """User and system time of this process and of its children that have ended."""
+    who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
 
 
 if __name__ == "__main__":

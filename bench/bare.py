@@ -158,8 +158,8 @@ def transform(columns: pa.Table, prepared: Preprocessing) -> Table:
         for column, lowest, highest in WHOLE.values()
     ]
     words = [_codes(columns, column, prepared.words[name]) for name, (column, _) in WORDS.items()]
-    codes = [np.searchsorted(prepared.fares, fare, side="right"), *whole, *words]
-    labels: Any = (5 * np.round(_numbers(columns, "tips") * 100) > np.round(fare * 100)) & (fare > 0)
+    codes: list[npt.NDArray[Any]] = [np.searchsorted(prepared.fares, fare, side="right"), *whole, *words]
+    labels = (5 * np.round(_numbers(columns, "tips") * 100) > np.round(fare * 100)) & (fare > 0)
     return Table(
         np.stack(amounts, 1).astype(np.float32),
         np.stack([code.astype(np.int32) for code in codes], 1),

@@ -168,19 +168,24 @@ class _Sampler(threading.Thread):
 def _sample(session: int) -> Sample | None:
     """None where no process of the session is left."""
     now = time.time()
-    found = [
-        (fields, _pss_mb(process))
-        for process in os.listdir("/proc")
-        if process.isdigit() and (fields := _stat(process)) and int(fields[3]) == session
-    ]
+    members = [process for process in os.listdir("/proc") if process.isdigit() and _session_of(process) == session]
+    found = [(fields, _pss_mb(process)) for process in members if (fields := _stat(process))]
     if not found:
         return None
     cpu = sum(int(fields[index]) for fields, _ in found for index in range(11, 15)) * _TICK_S
     return Sample(now, cpu, sum(int(fields[21]) for fields, _ in found) * _PAGE_MB, sum(pss for _, pss in found))
 
 
+def _session_of(process: str) -> int:
+    """0 where it is gone."""
+    try:
+        return os.getsid(int(process))
+    except ProcessLookupError:
+        return 0
+
+
 def _stat(process: str) -> list[Any]:
-    """Fields of proc_pid_stat(5) from the third on: 3 is the session, 11 to 14 times, 21 resident pages; [] if gone."""
+    """Fields of proc_pid_stat(5) from the third on: 11 to 14 times, 21 resident pages; [] if gone."""
     try:
         text = Path("/proc", process, "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -105,14 +105,11 @@ def scale_section(records: Sequence[Record]) -> str:
     """Our pipeline on many rows: memory, rows, and where the time goes."""
     good = [record for record in records if not record.error]
     sizes = _sizes(good)
-    figures = [
-        [
-            f"{rows:,}",
-            *(_spread(_good(good, OURS_EPOCH, rows), key) for key in ("wall_s", "cpu_s", "peak_pss_mb", "disk_mb")),
-            _split_rows(_good(good, OURS_EPOCH, rows)[-1].measured["rows"]),
-        ]
-        for rows in sizes
-    ]
+    figures = []
+    for rows in sizes:
+        found = _good(good, OURS_EPOCH, rows)
+        costs = [_spread(found, "wall_s"), _spread(found, "cpu_s"), _memory(found), _spread(found, "disk_mb")]
+        figures.append([f"{rows:,}", *costs, _split_rows(found[-1].measured["rows"])])
     stages = {rows: _typical(_good(good, OURS_EPOCH, rows)).measured["stages"] for rows in sizes}
     lines = [
         [name, *(_stage(stages[rows].get(name)) for rows in sizes)]
@@ -121,7 +118,7 @@ def scale_section(records: Sequence[Record]) -> str:
     parts = [
         "## Many rows",
         "`python -m bench.scale`. Our pipeline alone, one epoch at batch 1,024. The rows of all splits are as many as went in, or the "
-        "measurement fails.",
+        "measurement fails. Peak memory as above: proportional, in brackets the sum of resident sets.",
         _machines(records),
         table(["rows", "wall, s", "CPU, s", "peak memory (PSS), MB", "written, MB", "rows per split"], figures),
         "Per node: seconds / CPU seconds / peak memory of its process (resident, with what it shares with the others), MB.",
@@ -224,15 +221,19 @@ def _figures_table(records: Sequence[Record]) -> str:
     for name, title in TITLES.items():
         found = [record for record in records if record.contender == name and not record.error]
         if found:
-            memory = f"{_spread(found, 'peak_pss_mb')} ({_median(found, 'peak_rss_mb'):,.0f})"
             last = found[-1].measured
             lines.append(
                 [
-                    title, _spread(found, "wall_s"), _spread(found, "cpu_s"), memory, f"{last['steps']:,}",
+                    title, _spread(found, "wall_s"), _spread(found, "cpu_s"), _memory(found), f"{last['steps']:,}",
                     _split_rows(last["rows"]), f"{last['quality']['auc']:.4f}", f"{last['quality']['accuracy']:.4f}",
                 ]
             )  # fmt: skip
     return table(["", *_FIGURES.values(), "steps", "rows per split", "AUC", "accuracy"], lines)
+
+
+def _memory(records: Sequence[Record]) -> str:
+    """Proportional, and in brackets the sum of resident sets."""
+    return f"{_spread(records, 'peak_pss_mb')} ({_median(records, 'peak_rss_mb'):,.0f})"
 
 
 def _ratio_table(records: Sequence[Record], rows: int) -> str:

@@ -31,7 +31,7 @@ def test_forked_processes_count_once(tmp_path):
     assert 100 < ended.cost.peak_pss_mb < 170
     assert ended.cost.peak_rss_mb > 2.5 * 100
     whole = stage(ended.samples, ended.started, ended.started + ended.cost.wall_s)
-    assert whole["cpu_s"] == pytest.approx(ended.cost.cpu_s, abs=0.5)
+    assert 0.5 < whole["cpu_s"] < ended.cost.cpu_s + 0.1  # what is used after the last sample is not seen
     assert whole["peak_mb"] == pytest.approx(ended.cost.peak_pss_mb, abs=0.1)
 
 

@@ -6,7 +6,6 @@ Imports neither TFX nor TensorFlow.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +20,32 @@ __all__ = ["SPLIT", "read_baseline"]
 SPLIT = "train"
 
 
-def read_baseline(served: Sequence[Any], found: Sequence[Any], current: Any) -> tuple[Baseline, Any | None]:
+def read_baseline(served: Any | None, found: Any | None, current: Any) -> tuple[Baseline, Any | None]:
     """What there is to compare with: the record, and the statistics of the `train` split where they can be used.
 
     Args:
-        served: the push record of the model now served, a TFX artifact; empty where nothing is served.
-        found: the statistics artifact of its training data; empty where the lineage has none.
+        served: the push record of the model now served, an `ml_metadata` Artifact proto; None where nothing is served.
+        found: the statistics artifact of its training data; None where the lineage has none.
         current: the statistics artifact of this run.
     """
-    if not served:
+    if served is None:
         return Baseline(found=False, reason="nothing is served yet, so there is nothing to compare with"), None
-    version = served[0].get_int_custom_property("version")
+    version = served.custom_properties["version"].int_value
     name = f"version {version}"
-    if not found:
+    if found is None:
         reason = f"the statistics of the data that {name} was trained on are not in the lineage any more"
         return Baseline(found=False, version=version, reason=reason), None
-    statistics, problem = _read(found[0])
+    statistics, problem = _read(found)
     if statistics is None:
         reason = f"the statistics of the data that {name} was trained on {problem}"
-        return Baseline(found=False, version=version, statistics=found[0].id, reason=reason), None
+        return Baseline(found=False, version=version, statistics=found.id, reason=reason), None
     rows = int(statistics.datasets[0].num_examples)
-    same = found[0].id == current.id or _content(found[0]) == _content(current)
+    same = found.id == current.id or _content(found) == _content(current)
     told = "the same data" if same else f"{rows:,} rows"
     baseline = Baseline(
         found=True,
         version=version,
-        statistics=found[0].id,
+        statistics=found.id,
         same_data=same,
         reason=f"{name} was trained on {told}",
     )
@@ -68,7 +67,7 @@ def _read(artifact: Any) -> tuple[Any | None, str]:
         content = path.read_bytes()
     except OSError as error:
         return None, f"cannot be read: {path}: {error.strerror}"
-    wanted = artifact.get_string_custom_property(f"{DIGEST_PROPERTY}{SPLIT}")
+    wanted = artifact.custom_properties[f"{DIGEST_PROPERTY}{SPLIT}"].string_value
     if wanted and hashlib.sha256(content).hexdigest() != wanted:
         return None, f"were changed since: {path}"
     try:

@@ -22,6 +22,7 @@ from schemas.errors import find_cause
 __all__ = ["is_light", "run_here"]
 
 _WORK = {
+    "components.data_gate.component.DataGate": "components.data_gate.work:judge_data",
     "components.gate.component.Gate": "components.gate.work:judge",
     "components.pusher.component.Pusher": "components.pusher.work:publish_candidate",
 }

@@ -33,20 +33,25 @@ def push() -> Any:
     return made
 
 
+def read(served: Any, found: Any, current: Any) -> Any:
+    """With the protos of the artifacts."""
+    return read_baseline(served and served.mlmd_artifact, found and found.mlmd_artifact, current.mlmd_artifact)
+
+
 def file_of(made: Any) -> Path:
     return Path(made.uri, "Split-train", "FeatureStats.pb")
 
 
 def test_a_first_run(tmp_path: Path) -> None:
     """Nothing is served: said so, with no version."""
-    baseline, statistics = read_baseline([], [], artifact(tmp_path, 1))
+    baseline, statistics = read(None, None, artifact(tmp_path, 1))
     assert (baseline.found, baseline.version, statistics) == (False, None, None)
     assert baseline.reason == "nothing is served yet, so there is nothing to compare with"
 
 
 def test_other_data(tmp_path: Path) -> None:
     """Version, artifact and number of rows stand in the record."""
-    baseline, statistics = read_baseline([push()], [artifact(tmp_path, 1, 500)], artifact(tmp_path, 2))
+    baseline, statistics = read(push(), artifact(tmp_path, 1, 500), artifact(tmp_path, 2))
     assert statistics is not None
     assert (baseline.found, baseline.version, baseline.statistics, baseline.same_data) == (True, 3, 1, False)
     assert baseline.reason == "version 3 was trained on 500 rows"
@@ -56,7 +61,7 @@ def test_the_same_data(tmp_path: Path) -> None:
     """By the artifact, or byte for byte."""
     one, other = artifact(tmp_path, 1), artifact(tmp_path, 2)
     for current in (one, other):
-        baseline, _ = read_baseline([push()], [one], current)
+        baseline, _ = read(push(), one, current)
         assert (baseline.same_data, baseline.reason) == (True, "version 3 was trained on the same data")
 
 
@@ -71,7 +76,7 @@ def test_statistics_that_are_gone_or_changed(tmp_path: Path, damage: Any, words:
     """Are no baseline; the reason names the file."""
     kept = artifact(tmp_path, 1)
     damage(file_of(kept))
-    baseline, statistics = read_baseline([push()], [kept], artifact(tmp_path, 2))
+    baseline, statistics = read(push(), kept, artifact(tmp_path, 2))
     assert (baseline.found, baseline.version, statistics) == (False, 3, None)
     assert words in baseline.reason
     assert str(file_of(kept)) in baseline.reason
@@ -83,12 +88,12 @@ def test_statistics_that_nobody_signed(tmp_path: Path, content: bytes, words: st
     kept = artifact(tmp_path, 1)
     kept.set_string_custom_property("sha256_train", "")
     file_of(kept).write_bytes(content)
-    baseline, _ = read_baseline([push()], [kept], artifact(tmp_path, 2))
+    baseline, _ = read(push(), kept, artifact(tmp_path, 2))
     assert words in baseline.reason
 
 
 def test_statistics_that_the_lineage_does_not_know(tmp_path: Path) -> None:
     """The model is served, and nobody knows what it was trained on."""
-    baseline, _ = read_baseline([push()], [], artifact(tmp_path, 2))
+    baseline, _ = read(push(), None, artifact(tmp_path, 2))
     assert (baseline.found, baseline.version) == (False, 3)
     assert "are not in the lineage any more" in baseline.reason

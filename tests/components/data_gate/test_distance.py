@@ -29,9 +29,8 @@ def apart(measure: Any, now: Any, then: Any) -> float | None:
 
 def by_tfdv(now: Any, then: Any, kind: str) -> dict[str, float]:
     """What TFDV itself measures between two statistics."""
+    import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
-
-    from components.data_gate.executor import tfdv
 
     schema = schema_pb2.Schema()
     one = schema.feature.add(name="x", type=schema_pb2.FeatureType.Value(kind))

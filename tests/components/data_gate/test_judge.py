@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from components.data_gate.judge import anomalies_of, decide
+from components.data_gate.validate import validate_statistics
 from schemas.config import ValidateConfig
 from schemas.decision import Anomaly
+from tests.workbench import REPOSITORY
 
 BLOCK, WARN = ValidateConfig(anomalies="block"), ValidateConfig(anomalies="warn")
 
@@ -159,17 +161,39 @@ def statistics(*, missing: int = 0, words: tuple[str, ...] = ("yes", "no"), colu
 )
 def test_what_tfdv_finds_is_told(given_statistics: Any, kinds: list[tuple[str, str]]) -> None:
     """Feature, kind and words of real anomalies, held against a schema by TFDV itself."""
-    from components.data_gate.executor import tfdv
-
     schema = text_format.Parse(SCHEMA, schema_pb2.Schema())
-    records = anomalies_of("train", tfdv.validate_statistics(given_statistics, schema), "block")
+    records = anomalies_of("train", validate_statistics(given_statistics, schema), "block")
     assert [(record.feature, record.kind) for record in records] == kinds
     assert all(record.reason for record in records)
     assert decide(records, {"train": 10}, BLOCK).outcome == ("block" if kinds else "proceed")
 
 
+@pytest.mark.parametrize("schema", ["taxi", "penguin"])
+def test_anomalies_are_those_of_tfdv_itself(schema: str) -> None:
+    """Though its package is not imported: of real statistics against a schema that they meet, and one that they do not."""
+    import tfx  # noqa: F401  # first: it stands in for a module of tfx_bsl that TFDV imports and that is gone
+    import tensorflow_data_validation as tfdv  # isort: skip
+
+    text = (REPOSITORY / f"schemas/{schema}/schema.pbtxt").read_text()
+    parsed = text_format.Parse(text, schema_pb2.Schema())
+    for found in (statistics(), statistics(missing=3)):
+        assert validate_statistics(found, parsed) == tfdv.validate_statistics(found, parsed)
+
+
+def test_tfdvs_compiled_module_is_found_by_its_file_and_by_its_name() -> None:
+    """In a process that has imported TFDV, and in one that has not; and TFDV can be imported after it."""
+    code = (
+        "import sys, components.data_gate.validate as v; e = v._extension(); light = 'tensorflow' not in sys.modules;"
+        "import tfx, tensorflow_data_validation; v._extension.cache_clear(); f = v._extension();"
+        "print(light, e.__name__, f.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    name = "tensorflow_data_validation_extension"
+    assert done.stdout.splitlines()[-1] == f"True {name} tensorflow_data_validation.pywrap.{name}"
+
+
 def test_imports_neither_tfx_nor_tensorflow() -> None:
     """What judges is pure."""
-    code = "import sys, components.data_gate.judge; print([m for m in ('tensorflow', 'tfx') if m in sys.modules])"
+    code = "import sys, components.data_gate.work; print([m for m in ('tensorflow', 'tfx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

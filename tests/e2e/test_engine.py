@@ -100,7 +100,9 @@ def test_a_damaged_artifact_is_found_marked_and_made_anew(bench: Bench) -> None:
     words.write_bytes(bytes(content))
     answer = bench.run()
     assert "Transform" in ran(answer)
-    assert reasons(answer)["Transform"].startswith("what is kept of it is damaged: transform_graph/transform_fn/assets/company")
+    assert reasons(answer)["Transform"].startswith(
+        "what is kept of it is damaged: transform_graph/transform_fn/assets/company"
+    )
     store = open_store(MetadataConfig(sqlite=SqliteConfig(path=str(bench.folder / "metadata.db"))))
     damaged = [one for one in store.get_artifacts() if one.uri and str(words).startswith(one.uri + "/")]
     assert [one.state for one in damaged] == [metadata_store_pb2.Artifact.DELETED]

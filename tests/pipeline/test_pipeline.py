@@ -18,6 +18,8 @@ from runners.run import _compile
 from schemas.load import load_config
 from tests.workbench import REPOSITORY, Bench
 
+BEAM_ARGS = ["--runner=FnApiRunner"]
+
 GOLDEN = REPOSITORY / "tests" / "golden" / "taxi_graph.json"
 BEHIND_THE_DATA_GATE = {"Transform", "Trainer", "Champion", "Evaluator", "Gate", "Pusher"}
 

@@ -132,7 +132,9 @@ def test_a_file_that_is_not_there(tmp_path) -> None:
     with pytest.raises(DataError, match=r"dta\.csv: there is no such file\. Did you mean 'data\.csv'\?"):
         profile_of(tmp_path / "dta.csv", "label")
     (tmp_path / "data.xlsx").touch()
-    with pytest.raises(DataError, match=r"is neither CSV, Parquet, Arrow nor TFRecord; expected a name that ends in \.csv, \.parquet"):
+    with pytest.raises(
+        DataError, match=r"is neither CSV, Parquet, Arrow nor TFRecord; expected a name that ends in \.csv, \.parquet"
+    ):
         profile_of(tmp_path / "data.xlsx", "label")
 
 

@@ -295,7 +295,7 @@ def test_all_faults_at_once(faults):
         ),
         (
             "data.source.format=CSV",
-            "data.source.format: is not one of the known words; expected 'csv', 'parquet', 'tfrecord', 'avro' or "
+            "data.source.format: is not one of the known words; expected 'csv', 'parquet', 'arrow', 'tfrecord', 'avro' or "
             "'bigquery'; got 'CSV' (did you mean 'csv'?)",
         ),
         (

@@ -15,6 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -124,8 +125,7 @@ def write_shard(batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], f
             for name in weights
         }
         records = {name: file for name, file in files.items() if rows[name]}
-        paths = itertools.chain(records.values(), *sidecars.values())
-        digests = {path: _digest(half / path) for path in paths}
+        digests = _digests(half, list(itertools.chain(records.values(), *sidecars.values())))
         shard = Shard(key, sum(meant.values()), rows, columns, records, sidecars, digests)
         (half / _SHARD_FILE).write_text(json.dumps(asdict(shard)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -209,7 +209,7 @@ def reuse(kept: Kept, folder: Path) -> Kept | None:
     """
     shard = kept.shard
     try:
-        if any(_digest(kept.folder / path) != digest for path, digest in shard.digests.items()):
+        if _digests(kept.folder, list(shard.digests)) != shard.digests:
             return None
         for path in shard.digests:
             _link(kept.folder / path, folder / path)
@@ -225,6 +225,12 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _digests(folder: Path, paths: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of files, two at a time: hashing lets other threads run."""
+    with ThreadPoolExecutor(2) as threads:
+        return dict(zip(paths, threads.map(lambda path: _digest(folder / path), paths), strict=True))
 
 
 def _digest(file: Path) -> str:

@@ -17,6 +17,7 @@ from components.example_gen.shards import MANIFEST_FILE, Shard
 from components.transform.cache import AnalyzerCache, Entry, NotKeptError, decode, encode
 from tests.components.transform.workbench import FUNCTIONS, SCHEMA, example, transform
 
+SLOW = pytest.mark.slow  # each run traces and saves a graph anew
 ROWS = {"a": 400, "b": 300, "c": 500}
 
 
@@ -72,7 +73,10 @@ def check_equal(one, other):
 # --- through the node
 
 
-@pytest.mark.parametrize("function", ["numbers", "buckets", "per_key", "vocabularies", "various"])
+@pytest.mark.parametrize(
+    "function",
+    ["numbers", *(pytest.param(name, marks=SLOW) for name in ("buckets", "vocabularies", "various"))],
+)
 def test_an_added_file_costs_its_own_rows_only(analyzed, function):
     """Analyzers of every kind: only the third file is read, and the outcome is that of all three from scratch."""
     assert analyzed("ab", function=function).rows_analyzed == ROWS["a"] + ROWS["b"]
@@ -83,6 +87,7 @@ def test_an_added_file_costs_its_own_rows_only(analyzed, function):
     check_equal(added, scratch)
 
 
+@SLOW
 def test_a_file_in_the_middle_and_one_that_went(analyzed):
     """The order of the files decides in which order is merged, not that of the runs."""
     analyzed("ac")

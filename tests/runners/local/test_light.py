@@ -8,104 +8,16 @@ from typing import Any
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
-from tfx.dsl.compiler import compiler
-from tfx.dsl.components.common import importer
-from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import local_dag_runner
-from tfx.types import standard_artifacts
-from tfx.types.channel import Channel
 
-from components.gate.component import Gate
-from components.lineage.store import open_store
-from components.pusher.component import Pusher
 from components.pusher.work import publish_candidate
 from components.work import Call
-from runners.local.graph import Graph, read_graph
-from runners.local.light import is_light, run_here
+from runners.local.light import is_light
 from runners.local.records import Records
-from runners.local.template import Done
-from schemas.config import GatesConfig, MetadataConfig, PushConfig, SqliteConfig
-from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figure, Figures
-from serving.payload import digest
+from tests.runners.local.workshop import Workshop, judged
 
-KINDS = {
-    "Model": standard_artifacts.Model,
-    "ModelRun": standard_artifacts.ModelRun,
-    "ModelEvaluation": standard_artifacts.ModelEvaluation,
-}
 BY_TFX = ("tfx_version", "is_external")
 """What TFX adds to each artifact, and nothing here reads."""
-
-
-class Workshop:
-    """A model, its figures, and a pipeline that judges and pushes it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.database = str(folder / "metadata.db")
-        model = folder / "Model" / "Format-Serving"
-        for name in KINDS:
-            (folder / name).mkdir(parents=True)
-        model.mkdir()
-        (model / "saved_model.pb").write_text("graph")
-        self.digest = digest(model)
-        (folder / "ModelRun" / TRAINING_FILE).write_text(json.dumps({"digest": self.digest}))
-        figures = Figures(candidate=self.digest, figures=(Figure(metric="auc", value=0.9, digest=self.digest),))
-        (folder / "ModelEvaluation" / FIGURES_FILE).write_text(figures.model_dump_json())
-
-    def pipeline(self, minimum: float = 0.5, confirm: dict[str, Any] | None = None) -> pipeline.Pipeline:
-        given = {
-            name: importer.Importer(source_uri=str(self.folder / name), artifact_type=kind).with_id(name)
-            for name, kind in KINDS.items()
-        }
-        model, run, evaluation = (one.outputs["result"] for one in given.values())
-        gates = GatesConfig.model_validate({"satisfy": [{"metric": "auc", "min": minimum}]}, strict=False)
-        gate = Gate(model, run, evaluation, Channel(type=standard_artifacts.PushedModel), gates, "c0ffee")
-        serving = {"base_path": str(self.folder / "served"), "confirm": confirm}
-        push = PushConfig.model_validate({"serving": serving}, strict=False)
-        pusher = Pusher(model, gate.outputs["decision"], push, "small")
-        return pipeline.Pipeline(
-            pipeline_name="small",
-            pipeline_root=str(self.folder / "root"),
-            components=[*given.values(), gate, pusher],
-            metadata_connection_config=metadata.sqlite_metadata_connection_config(self.database),
-        )
-
-    def graph(self, **options: Any) -> Graph:
-        compiled = compiler.Compiler().compile(self.pipeline(**options))
-        return read_graph(compiled.SerializeToString(deterministic=True), "run-1")
-
-    @property
-    def store(self) -> Any:
-        return open_store(MetadataConfig(sqlite=SqliteConfig(path=self.database)))
-
-    def imported(self, graph: Graph, records: Records) -> dict[str, Any]:
-        """The model and what belongs to it, as importers put them out."""
-        found = {}
-        for name in KINDS:
-            node = graph.node(name)
-            execution = records.begin(node, {}, {})
-            found[name] = records.output(node, "result", str(self.folder / name))
-            records.complete(node, execution, {"result": [found[name]]})
-        return found
-
-    def here(self, graph: Graph, node: str, inputs: dict[str, list[Any]], records: Records) -> Done:
-        return run_here(
-            graph.node(node), records, inputs, graph.root, graph.run_id, self.folder / f"{node}.log"
-        )  # fmt: skip
-
-
-def judged(shop: Workshop, graph: Graph, records: Records) -> tuple[Done, dict[str, list[Any]]]:
-    """Runs the Gate; how it ended, and what the Pusher needs."""
-    given = shop.imported(graph, records)
-    model = [given["Model"]]
-    inputs = {"model": model, "model_run": [given["ModelRun"]], "evaluation": [given["ModelEvaluation"]]}
-    done = shop.here(graph, "Gate", inputs, records)
-    execution = records.execution_of(graph.node("Gate"))
-    return done, {
-        "model": model,
-        **{key: records.outputs_of(execution)[key] for key in ("decision",) if not done.result},
-    }
 
 
 def written(store: Any, folder: Path) -> dict[str, Any]:
@@ -159,7 +71,7 @@ def test_the_same_records_as_by_tfx(tmp_path: Path, minimum: float) -> None:
 def test_a_failure_of_ours(tmp_path: Path) -> None:
     """The cause in words, the traceback in the log, a FAILED execution, no outputs; another attempt would not help."""
     shop = Workshop(tmp_path)
-    (tmp_path / "Model" / "Format-Serving" / "saved_model.pb").write_text("trained since")
+    (shop.candidate / "Model" / "Format-Serving" / "saved_model.pb").write_text("trained since")
     graph, records = shop.graph(), Records(shop.store)
     done, _ = judged(shop, graph, records)
     assert done.result is not None

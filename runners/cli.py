@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 
 _DEFAULT = "satisfice.yaml"
+_PLAIN_EVERY_S, _VERBOSE_EVERY_S = 30.0, 2.0
+"""Pauses between two lines on a running node, where the output is no terminal."""
 
 Config = Annotated[Path, typer.Argument(help="The pipeline's configuration.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -58,6 +60,7 @@ def run(
             "--accept-without-champion", metavar="REASON", help="Admit a candidate whose champion cannot be evaluated."
         ),
     ] = "",
+    verbose: Annotated[bool, typer.Option(help="Tell of running nodes often, where there is no terminal.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,7 +74,7 @@ def run(
         if explain:
             code = _explain(config, root, options, as_json=as_json)
         else:
-            code = _run(config, root, options, as_json=as_json, debug=debug)
+            code = _run(config, root, options, as_json=as_json, verbose=verbose, debug=debug)
     raise typer.Exit(code)
 
 
@@ -304,7 +307,7 @@ def doctor(as_json: Json = False) -> None:
 # --- what the commands share ------------------------------------------------------------------------------------------
 
 
-def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, debug: bool) -> int:
+def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbose: bool, debug: bool) -> int:
     from rich.markup import escape
 
     from runners.local.quiet import noise_to
@@ -324,7 +327,9 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, debug:
             place = escape(os.path.relpath(log.parent))
             note = f"\n{escape(beginning.note)}" if beginning.note else ""
             console.print(f"[bold]{loaded.config.name}[/]  run {run_id}  logs {place}{note}", soft_wrap=True)
-        result = run_pipeline(loaded, root, run_id, log, SilentView() if as_json else ProgressView(console), options)
+        every_s = _VERBOSE_EVERY_S if verbose else _PLAIN_EVERY_S
+        with SilentView() if as_json else ProgressView(console, log.parent, every_s) as view:
+            result = run_pipeline(loaded, root, run_id, log, view, options)
         if as_json:
             screen.write(json.dumps(_run_json(result), indent=2) + "\n")
         else:
@@ -407,6 +412,7 @@ def _run_json(result: Any) -> dict[str, Any]:
                 "note": note_of(node.record),
                 "reason": node.reason,
                 "peak_memory_mb": node.peak_memory_mb,
+                "progress": node.progress.as_dict() if node.progress else None,
                 "cpu_s": node.cpu_s,
             }
             for node in result.nodes

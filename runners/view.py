@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
-from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from components.gate.words import change_needed, is_upper, where
 from components.lineage.reader import NodeRecord, RunRecord
+from components.progress import CHANNEL_SUFFIX, Progress, read
 from runners.notes import note_of
 from schemas.decision import Comparison, DataDecision, Decision, GateResult, PushResult
 
@@ -28,6 +33,7 @@ __all__ = [
     "nodes_table",
     "outcome_lines",
     "plan_table",
+    "running_line",
     "runs_table",
 ]
 
@@ -41,6 +47,11 @@ _MARKS = {
 _VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "red", "not_measured": "red"}
 _ANOMALIES_SHOWN = 20
 _CHANGES_SHOWN = 5
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_REFRESHED_PER_S = 8
+_SILENT_S = 10.0
+_WHOLE_FROM = 10
+"""Rates from here on are told without decimals."""
 
 
 def console_on(stream: TextIO) -> Console:
@@ -49,34 +60,141 @@ def console_on(stream: TextIO) -> Console:
 
 
 class ProgressView:
-    """One line per node, written when it ends, and a spinner on a terminal while it runs."""
+    """One line per node, written when it ends. While nodes run, a terminal has a living line for each.
 
-    def __init__(self, console: Console) -> None:
+    Elsewhere a plain line tells of each running node now and then. A context manager: what it began ends with it.
+    """
+
+    def __init__(self, console: Console, channels: Path | None = None, every_s: float = 30.0) -> None:
+        """Makes the view.
+
+        Args:
+            console: to write on.
+            channels: folder in which the nodes report how far they are; None where they do not.
+            every_s: pause between two plain lines of a node, where the console is no terminal.
+        """
         self._console = console
-        self._status: Status | None = None
+        self._channels = channels
+        self._every_s = every_s
+        self._running: dict[str, float] = {}
+        self._live: Live | None = None
+        self._ended = threading.Event()
+        self._teller: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Nothing is shown before a node starts."""
+        if not self._console.is_terminal:
+            self._teller = threading.Thread(target=self._tell, daemon=True)
+            self._teller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Takes the living lines away."""
+        self._running.clear()
+        self._stop_live()
+        self._ended.set()
+        if self._teller is not None:
+            self._teller.join()
 
     def node_started(self, node: str) -> None:
-        """Shows the spinner."""
-        if self._console.is_terminal:
-            self._status = self._console.status(f"{node} …")
-            self._status.start()
+        """Begins the node's living line."""
+        self._running[node] = time.monotonic()
+        if self._console.is_terminal and self._live is None:
+            self._live = Live(
+                get_renderable=self._lines,
+                console=self._console,
+                refresh_per_second=_REFRESHED_PER_S,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
 
     def node_ended(self, result: Any) -> None:
         """Writes the node's line; `result` is a `runners.local.engine.NodeResult`."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self._running.pop(result.node, None)
+        if not self._running:
+            self._stop_live()
         why = " ".join(result.reason.split())
         if result.state not in ("skipped", "failed"):
             why = "; ".join(part for part in (note_of(result.record), why if result.state == "ran" else "") if part)
         mark = _MARKS.get(result.state, " ")
-        self._console.print(
-            f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s  {escape(why)}", soft_wrap=True
-        )
+        line = f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s {_rate(result.progress):>17}  {escape(why)}"
+        self._console.print(line.rstrip(), soft_wrap=True)
+
+    def _stop_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _tell(self) -> None:
+        while not self._ended.wait(self._every_s):
+            for line in self._texts():
+                self._console.print(f"… {line}", markup=False, soft_wrap=True)
+
+    def _lines(self) -> Group:
+        """A line for each node, cut at the edge of the terminal, behind a spinner that all share."""
+        frame = _SPINNER[int(time.monotonic() * 10) % len(_SPINNER)]
+        texts = [Text(f"{frame} {text}", no_wrap=True, overflow="ellipsis", style="cyan") for text in self._texts()]
+        return Group(*texts)
+
+    def _texts(self) -> list[str]:
+        now = time.monotonic()
+        return [
+            running_line(
+                node, now - started, read(self._channels / f"{node}{CHANNEL_SUFFIX}") if self._channels else None
+            )
+            for node, started in list(self._running.items())
+        ]
+
+
+def running_line(node: str, seconds: float, progress: Progress | None, now: float | None = None) -> str:
+    """How far a running node is, in one line, what matters most first.
+
+    Args:
+        node: its id.
+        seconds: since it began.
+        progress: what it reported last; None where it has not reported.
+        now: in seconds since the epoch; None for the clock's.
+    """
+    parts = [f"{node:<16} {seconds:6.1f} s"]
+    if progress is not None and progress.done:
+        silent_s = max(0.0, (time.time() if now is None else now) - progress.at)
+        of = f" of {progress.total:,}" if progress.total and progress.total >= progress.done else ""
+        parts += [_rate(progress), f"{progress.done:,}{of} {progress.unit}"]
+        if silent_s >= _SILENT_S:
+            parts.append(f"no news for {silent_s:.0f} s")
+        elif progress.left_s is not None:
+            most = "at most " if progress.may_end_early else ""
+            parts.append(f"{most}{_clock(max(0.0, progress.left_s - silent_s))} left")
+    if progress is not None:
+        parts += [progress.phase] if progress.phase else []
+        parts += [f"{name} {value:.4g}" for name, value in progress.figures.items()]
+    return "  ".join(parts)
+
+
+def _rate(progress: Progress | None) -> str:
+    rate = progress.per_second if progress is not None else None
+    if progress is None or rate is None:
+        return ""
+    return f"{rate:,.0f} {progress.unit}/s" if rate >= _WHOLE_FROM else f"{rate:.1f} {progress.unit}/s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class SilentView:
     """Says nothing, for `--json`."""
+
+    def __enter__(self) -> Self:
+        """Says nothing."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Says nothing."""
 
     def node_started(self, node: str) -> None:
         """Says nothing."""

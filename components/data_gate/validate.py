@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import sys
@@ -14,7 +13,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 __all__ = ["validate_statistics"]
 
 _PACKAGE = "tensorflow_data_validation"
-_EXTENSION = "tensorflow_data_validation_extension"
+_EXTENSION = f"{_PACKAGE}.pywrap.tensorflow_data_validation_extension"
 
 
 def validate_statistics(statistics: Any, schema: Any) -> Any:
@@ -42,20 +41,23 @@ def validate_statistics(statistics: Any, schema: Any) -> Any:
     return anomalies_pb2.Anomalies.FromString(found)
 
 
-@functools.cache
 def _extension() -> Any:
-    """TFDV's compiled module: by its file, unless the package has been imported anyway or has it elsewhere."""
-    file = None
-    if _PACKAGE not in sys.modules:
-        package = importlib.util.find_spec(_PACKAGE)
-        assert package is not None
-        assert package.origin
-        file = next(Path(package.origin).parent.glob(f"pywrap/{_EXTENSION}*.so"), None)
-    if file is None:
-        return importlib.import_module(f"{_PACKAGE}.pywrap.{_EXTENSION}")
+    """TFDV's compiled module, by its file and under its own name, so that the package takes it for its own later.
+
+    Loaded twice under two names, it would corrupt memory.
+    """
+    if _EXTENSION in sys.modules:
+        return sys.modules[_EXTENSION]
+    package = importlib.util.find_spec(_PACKAGE)
+    assert package is not None
+    assert package.origin
+    file = next(Path(package.origin).parent.glob(f"pywrap/{_EXTENSION.rpartition('.')[2]}*.so"), None)
+    if _PACKAGE in sys.modules or file is None:
+        return importlib.import_module(_EXTENSION)
     spec = importlib.util.spec_from_file_location(_EXTENSION, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.modules[_EXTENSION] = module
     return module

@@ -14,6 +14,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components import progress
 from components.evaluator.fit import Unsupported, check_config
 from schemas.decision import FIGURES_FILE, Figures
 from schemas.errors import shorten
@@ -133,6 +134,7 @@ def _evaluate(config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_p
     schema = _schema(input_dict)
     models = _models(config, input_dict["model"], baseline)
     files = _files(input_dict["examples"], json.loads(exec_properties["example_splits"]))
+    progress.begin("rows", _counted(input_dict["examples"], json.loads(exec_properties["example_splits"])))
     rows = read_rows(files, models, config.slicing_specs, _raw_types(schema))
     paths = {name: path for name, (path, _) in models.items()}
     folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
@@ -158,6 +160,11 @@ def _files(examples: list[types.Artifact], splits: list[str]) -> list[str]:
         io_utils.all_files_pattern(uri) for split in splits for uri in artifact_utils.get_split_uris(examples, split)
     ]
     return sorted(str(file) for pattern in patterns for file in Path(pattern).parent.glob(Path(pattern).name))
+
+
+def _counted(examples: list[types.Artifact], splits: list[str]) -> int:
+    """How many rows there are, as far as ExampleGen has said; 0 where it has not."""
+    return sum(artifact.get_int_custom_property(f"rows_{split}") for artifact in examples for split in splits)
 
 
 def _schema(input_dict: Artifacts) -> Any:

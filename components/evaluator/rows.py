@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_model_analysis.slicer import slicer_lib as slicer
 
+from components import progress
 from components.evaluator.fit import Unsupported
 
 __all__ = ["Rows", "Served", "SliceKey", "Slicing", "read_rows"]
@@ -190,6 +191,7 @@ def read_rows(
                 labels[name].append(features[label_keys[name]])
                 transformed.append({key: features[key] for key in slicing.features if key in features})
             slicing.add(transformed, _raw(batch, types), len(batch))
+            progress.advance(len(batch))
     if not slicing.count:
         raise Unsupported("there are no rows")
     joined = [{name: np.concatenate(arrays) for name, arrays in columns.items()} for columns in (labels, predictions)]

@@ -11,6 +11,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components import progress
 from components.example_gen.columns import columns_of
 from components.example_gen.fingerprint import Snapshot
 from components.example_gen.ingest import Recipe, ingest
@@ -47,6 +48,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         recipe = Recipe.of(list(snapshot.digests), source.format, columns, weights, exec_properties["code_fingerprint"])
         earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}"))
         how = self._beam() if exec_properties.get("on_beam") else {}
+        progress.begin("rows")
         written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, **how)
 
         examples.split_names = artifact_utils.encode_split_names(list(weights))

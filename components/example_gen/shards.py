@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components import progress
 from components.example_gen.casting import kind_of_type
 from components.example_gen.encode import count_records, encode
 from components.example_gen.sidecar import COLUMNS_FOLDER, SplitColumns
@@ -162,6 +163,7 @@ def _write(
             for writer, example in zip(np.array(writers, object)[splits], encode(batch), strict=True):
                 writer.write(example)
             columns.add(batch, splits)
+            progress.advance(batch.num_rows)
             counts = np.bincount(splits, minlength=len(names)).tolist()
             meant.update(dict(zip(names, counts, strict=True)))
             kinds |= {field.name: kind.value for field in batch.schema if (kind := kind_of_type(field.type))}

@@ -12,6 +12,7 @@ import tfx  # noqa: F401  # first: it stands in for a module of tfx_bsl that TFD
 from tensorflow_data_validation.statistics import stats_impl, stats_options
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from components import progress
 from components.statistics_gen.quantiles import QuantilesGenerator
 from components.statistics_gen.rows import from_columns, from_records
 from components.statistics_gen.top_values import TopValuesGenerator
@@ -59,6 +60,7 @@ def statistics_of(batches: Iterable[pa.RecordBatch]) -> statistics_pb2.DatasetFe
     with np.errstate(invalid="ignore"):  # the variance of infinite values is NaN, as it should be
         for batch in batches:
             partial = [generator.add_input(part, batch) for generator, part in zip(generators, partial, strict=True)]
+            progress.advance(batch.num_rows)
     return stats_impl.extract_statistics_output(partial, generators)
 
 

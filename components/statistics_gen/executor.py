@@ -9,6 +9,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components import progress
 from components.lineage.trained_on import DIGEST_PROPERTY, STATISTICS_FILE
 
 __all__ = ["Executor"]
@@ -31,6 +32,7 @@ class Executor(base_executor.BaseExecutor):
         splits = artifact_utils.decode_split_names(examples.split_names)
         statistics.split_names = artifact_utils.encode_split_names(splits)
         statistics.span = examples.span
+        progress.begin("rows", sum(examples.get_int_custom_property(f"rows_{split}") for split in splits))
         for split in splits:
             folder = Path(artifact_utils.get_split_uri([statistics], split))
             folder.mkdir(parents=True, exist_ok=True)

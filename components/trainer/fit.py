@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from components import progress
 from components.trainer.inputs import Layout
 from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
@@ -101,6 +102,7 @@ def fit(
     model.steps_per_execution = max(1, min(_STEPS_PER_EXECUTION, int(train.cardinality())))
     started = time.monotonic()
     callbacks = _early_stopping(keras, training.early_stopping) if training.early_stopping else []
+    callbacks.append(_reporter(keras, training, int(train.cardinality())))
     log = model.fit(
         train,
         validation_data=validate,
@@ -143,6 +145,32 @@ def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> list[Any]:
             monitor=early.metric, mode=_mode(early) or "min", patience=early.patience, restore_best_weights=True
         ),
     ]
+
+
+def _reporter(keras: ModuleType, training: TrainingConfig, steps: int) -> Any:
+    """A callback that counts steps. It looks at no figure before an epoch ends, so that nothing waits for the device."""
+    early, epochs = training.early_stopping, training.epochs
+
+    class Reporter(keras.callbacks.Callback):  # type: ignore[name-defined]
+        _supports_tf_logs = True
+        done = 0
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            progress.begin("steps", steps * epochs, phase=f"epoch 1/{epochs}", may_end_early=early is not None)
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.done = 0
+            progress.advance(0, phase=f"epoch {epoch + 1}/{epochs}")
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            progress.advance(batch + 1 - self.done)
+            self.done = batch + 1
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            watched = early.metric if early else "val_loss"
+            progress.advance(0, figures={watched: float(logs[watched])} if watched in (logs or {}) else None)
+
+    return Reporter()
 
 
 def _mode(early: EarlyStoppingConfig) -> str | None:

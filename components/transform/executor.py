@@ -12,6 +12,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from components import progress
+
 __all__ = ["Executor"]
 
 ANALYZED_SPLIT = "train"
@@ -71,6 +73,7 @@ def _transform(
     files = [file for artifact in examples for file in _files(artifact, ANALYZED_SPLIT)]
     function = _function_at(exec_properties["preprocessing_fn"])
     cache = AnalyzerCache(_cache_folder(graph), _keys(examples), _made_by(exec_properties, parser.schema))
+    progress.begin("rows", _rows(examples, [ANALYZED_SPLIT]), phase="analysis")
     analysis = analyze(function, parser, files, graph / ".temp_path", cache)
     publish(analysis, parser, graph)
     cache.prune()
@@ -80,6 +83,7 @@ def _transform(
         return []
     from components.transform.apply import Transformer
 
+    progress.begin("rows", _rows(examples, splits), phase="transformation")
     transformer = Transformer(graph, parser, analysis.columns)
     rows = []
     for artifact, output in zip(examples, _one_for_each(examples, output_dict), strict=True):
@@ -126,6 +130,11 @@ def _state_rows(examples: list[types.Artifact], graph: Path) -> None:
         if all(artifact.has_custom_property(name) for artifact in examples):
             rows[split] = sum(artifact.get_int_custom_property(name) for artifact in examples)
     (graph / ROWS_FILE).write_text(json.dumps(rows) + "\n", encoding="utf-8")
+
+
+def _rows(examples: list[types.Artifact], splits: list[str]) -> int:
+    """How many rows there are, as far as ExampleGen has said; 0 where it has not."""
+    return sum(artifact.get_int_custom_property(f"rows_{split}") for artifact in examples for split in splits)
 
 
 def _function_at(path: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
+from components import progress
 from components.transform.operations import UnsupportedError
 from schemas.errors import DataError, shorten
 
@@ -95,6 +96,7 @@ def batches(files: Sequence[str], program: Any, rows: int) -> Iterator[tuple[int
                     f"cannot be transformed: {shorten(' '.join(error.message.split()), 400)}",
                     remedy="Compare the data with the schema, and see whether preprocessing_fn can take every row.",
                 ) from error
+            progress.advance(int(count))
             yield int(count), tensors
 
 

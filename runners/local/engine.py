@@ -17,7 +17,9 @@ from typing import Any, Protocol
 
 from ml_metadata.proto import metadata_store_pb2
 
+from components import progress
 from components.lineage.reader import NodeRecord
+from components.progress import CHANNEL_SUFFIX, Progress
 from runners.local import light
 from runners.local.choice import Choice, Chooser
 from runners.local.graph import Graph, Node
@@ -54,6 +56,7 @@ class NodeResult:
         cpu_s: processor time of its process; None where it had none of its own.
         log: file with its noise; None where it made none.
         traceback: of what it raised; "" where it raised nothing.
+        progress: what it counted, and how fast; None where it counted nothing.
     """
 
     node: str
@@ -65,6 +68,7 @@ class NodeResult:
     cpu_s: float | None = None
     log: Path | None = None
     traceback: str = ""
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,8 @@ class Engine:
         """Hands a node to a worker; one that is light is done on the spot, and its end heard of like any other's."""
         self._clear(work.node)
         self._running[work.node.id] = work
+        channel = _channel(work)
+        channel.unlink(missing_ok=True)  # of an attempt that was killed
         if work.choice.ingredients is not None and light.is_light(work.node):
             records, inputs = self.chooser.records, work.choice.inputs
             done = light.run_here(work.node, records, inputs, self.graph.root, self.graph.run_id, work.log)
@@ -224,6 +230,7 @@ class Engine:
                 "node": work.node.id,
                 "folder": str(self.folder),
                 "use_cache": work.choice.ingredients is None,
+                "channel": str(channel),
             },
             work.log,
         )
@@ -300,6 +307,7 @@ class Engine:
             cpu_s=done.cpu_s if done else None,
             log=work.log if work else None,
             traceback=traceback,
+            progress=_last_report(work) if work else None,
         )
 
     # --- explaining ---------------------------------------------------------------------------------------------------
@@ -315,6 +323,20 @@ class Engine:
             self.chooser.remember(node, choice.outputs, choice.entry)
         reason = choice.reason or ("nothing of it is kept" if choice.action == "run" else "looks up what is served")
         return Plan(node.id, choice.action, reason)
+
+
+def _channel(work: _Work) -> Path:
+    """The file to which a node reports how far it is, as `runners.view` looks for it."""
+    return work.log.with_suffix(CHANNEL_SUFFIX)
+
+
+def _last_report(work: _Work) -> Progress | None:
+    """What a node that has ended reported last; its file goes."""
+    channel = _channel(work)
+    found = progress.read(channel)
+    for path in (channel, channel.with_suffix(".half")):
+        path.unlink(missing_ok=True)
+    return found
 
 
 def _failure(done: Done) -> tuple[str, str, bool]:

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from components import progress
 from schemas.errors import SatisficeError, find_cause, shorten
 
 __all__ = ["build", "launch"]
@@ -54,13 +55,14 @@ def build(config: str, overrides: list[str], root: str, accept_without_champion:
     return {"ir": base64.b64encode(compiled.SerializeToString(deterministic=True)).decode()}
 
 
-def launch(ir: str, node: str, folder: str, use_cache: bool) -> dict[str, Any]:
+def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str) -> dict[str, Any]:
     """Launches one node through TFX's portable launcher.
 
     Args:
         ir: file that holds the serialized Pipeline proto, its run id filled in.
         node: id of the node.
         folder: of the configuration, for the user's module.
+        channel: file to which the node reports how far it is.
         use_cache: whether TFX's own cache may answer; the engine has one of its own for the nodes that it knows.
 
     Returns:
@@ -74,6 +76,7 @@ def launch(ir: str, node: str, folder: str, use_cache: bool) -> dict[str, Any]:
     from pipeline.user_module import add_to_path
 
     logging.getLogger().setLevel(logging.INFO)
+    progress.report_to(Path(channel))
     add_to_path(Path(folder))
     pipeline = pipeline_pb2.Pipeline.FromString(Path(ir).read_bytes())
     deployment = runner_utils.extract_local_deployment_config(pipeline)
@@ -95,6 +98,8 @@ def launch(ir: str, node: str, folder: str, use_cache: bool) -> dict[str, Any]:
         traceback.print_exc()
         ours = find_cause(error)
         return {"cause": cause_of(error), "retry": ours is None, "traceback": traceback.format_exc()}
+    finally:
+        progress.end()
     return {}
 
 

@@ -105,7 +105,9 @@ class _Counter:
     def tell(self) -> None:
         self.told = time.monotonic()
         if self.channel is None:
-            _log.info("%s", self.snapshot())
+            found = self.snapshot()
+            total = f" of {found.total}" if found.total else ""
+            _log.info("%d%s %s, %.1f a second", found.done, total, found.unit, found.per_second or 0.0)
         else:
             _write(self.channel, self.snapshot())
 

@@ -161,12 +161,13 @@ def running_line(node: str, seconds: float, progress: Progress | None, now: floa
     if progress is not None and progress.done:
         silent_s = max(0.0, (time.time() if now is None else now) - progress.at)
         of = f" of {progress.total:,}" if progress.total and progress.total >= progress.done else ""
-        parts += [_rate(progress), f"{progress.done:,}{of} {progress.unit}"]
+        parts.append(_rate(progress))
         if silent_s >= _SILENT_S:
             parts.append(f"no news for {silent_s:.0f} s")
         elif progress.left_s is not None:
             most = "at most " if progress.may_end_early else ""
             parts.append(f"{most}{_clock(max(0.0, progress.left_s - silent_s))} left")
+        parts.append(f"{progress.done:,}{of} {progress.unit}")
     if progress is not None:
         parts += [progress.phase] if progress.phase else []
         parts += [f"{name} {value:.4g}" for name, value in progress.figures.items()]

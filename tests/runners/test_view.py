@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from components.lineage.reader import NodeRecord, OutputRecord, RunRecord
+from components.progress import Progress
 from runners.local.engine import NodeResult
 from runners.run import RunResult
 from runners.view import (
@@ -21,6 +25,7 @@ from runners.view import (
     gate_table,
     nodes_table,
     outcome_lines,
+    running_line,
     runs_table,
 )
 from schemas.decision import Anomaly, Baseline, Comparison, DataDecision, Decision, GateResult, PushResult
@@ -218,15 +223,94 @@ def test_the_note_of_a_finished_node() -> None:
     assert progress(NodeResult("Gate", "ran", 0.1, "", record)).endswith("push\n")
 
 
-def test_a_terminal_gets_a_spinner_and_colours() -> None:
-    """Which is gone when the node's line is written."""
+def report(channels: Path, node: str, **fields: Any) -> None:
+    """What a node's process leaves for the view."""
+    values = {"unit": "rows", "done": 500, "total": 2000, "seconds": 2.0, "at": time.time(), **fields}
+    (channels / f"{node}.progress").write_text(json.dumps(values))
+
+
+def test_a_terminal_gets_living_lines(tmp_path: Path) -> None:
+    """One for each running node, within 80 columns; they are gone when the nodes have ended."""
     stream = io.StringIO()
-    view = ProgressView(Console(file=stream, force_terminal=True, color_system="standard", width=100))
-    view.node_started("Trainer")
-    view.node_ended(NodeResult("Trainer", "ran", 1.0))
-    assert view._status is None
+    console = Console(file=stream, force_terminal=True, color_system="standard", width=80)
+    report(tmp_path, "Trainer", unit="steps", phase="epoch 8/20", figures={"val_auc": 0.95}, may_end_early=True)
+    with ProgressView(console, tmp_path) as view:
+        for node in ("Trainer", "Evaluator"):
+            view.node_started(node)
+        with console.capture() as capture:
+            console.print(view._lines())
+        lines = Text.from_ansi(capture.get()).plain.splitlines()
+        view.node_ended(NodeResult("Trainer", "ran", 1.0))
+        view.node_ended(NodeResult("Evaluator", "failed", 1.0, "no"))
+        assert view._live is None
+    assert any("Trainer" in line and "250 steps/s  at most 0:06 left  500 of 2,000" in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
     assert "\x1b[" in stream.getvalue()
-    assert "Trainer" in stream.getvalue().splitlines()[-1]
+    assert Text.from_ansi(stream.getvalue()).plain.splitlines()[-1].startswith("✗ Evaluator")
+
+
+def test_a_terminal_is_given_back_when_a_run_breaks_off(tmp_path: Path) -> None:
+    """Whatever was raised: the cursor is shown again, no thread goes on."""
+    stream = io.StringIO()
+    view = ProgressView(Console(file=stream, force_terminal=True, width=80), tmp_path)
+
+    def broken_off() -> None:
+        with view:
+            view.node_started("Trainer")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert view._live is None
+    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
+
+
+def test_plain_lines_where_nobody_has_a_terminal(tmp_path: Path) -> None:
+    """Now and then, of what runs; no thread is left behind."""
+    stream = io.StringIO()
+    report(tmp_path, "Trainer")
+    with ProgressView(console_on(stream), tmp_path, every_s=0.02) as view:
+        view.node_started("Trainer")
+        deadline = time.monotonic() + 30
+        while "250 rows/s" not in stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert view._teller is not None
+    assert not view._teller.is_alive()
+    first = stream.getvalue().splitlines()[0]
+    assert first.startswith("… Trainer ")
+    assert "250 rows/s  0:06 left  500 of 2,000 rows" in first
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({}, "Trainer            12.0 s  250 rows/s  0:06 left  500 of 2,000 rows"),
+        ({"total": None}, "Trainer            12.0 s  250 rows/s  500 rows"),
+        ({"total": 100}, "Trainer            12.0 s  250 rows/s  500 rows"),
+        ({"total": 10_000_000}, "Trainer            12.0 s  250 rows/s  11:06:38 left  500 of 10,000,000 rows"),
+        ({"done": 3, "total": None}, "Trainer            12.0 s  1.5 rows/s  3 rows"),
+        ({"done": 0, "phase": "analysis"}, "Trainer            12.0 s  analysis"),
+        ({"at": 995.0}, "Trainer            12.0 s  250 rows/s  0:01 left  500 of 2,000 rows"),
+        ({"at": 900.0}, "Trainer            12.0 s  250 rows/s  no news for 100 s  500 of 2,000 rows"),
+        ({"at": 2000.0}, "Trainer            12.0 s  250 rows/s  0:06 left  500 of 2,000 rows"),
+    ],
+    ids=["known", "unknown total", "more than expected", "hours", "slow", "not begun", "a while ago", "stale", "clock"],
+)
+def test_a_running_node(fields: dict[str, Any], line: str) -> None:
+    """Rate, what is left, how far: as much of it as is known, and never less than nothing."""
+    values = {"unit": "rows", "done": 500, "total": 2000, "seconds": 2.0, "at": 1000.0, **fields}
+    assert running_line("Trainer", 12.0, Progress(**values), now=1000.0) == line
+
+
+def test_a_running_node_that_has_not_reported() -> None:
+    """Its name and its time."""
+    assert running_line("Trainer", 1.0, None) == "Trainer             1.0 s"
+
+
+def test_the_rate_of_a_finished_node() -> None:
+    """Stands in its line, before what it put out."""
+    done = Progress("rows", 15_002, None, 0.5)
+    assert "   0.7 s     30,004 rows/s" in progress(NodeResult("ExampleGen", "ran", 0.7, progress=done))
 
 
 def test_the_silent_view_says_nothing(capfd) -> None:

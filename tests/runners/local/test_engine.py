@@ -376,3 +376,32 @@ def test_a_plan_tells_what_a_run_would_do(desk) -> None:
     assert plans["Compare"].action == "unknown"
     assert plans["Report"].action == "reuse"
     assert len(desk.store.get_executions()) == written
+
+
+def test_what_a_node_counted_is_in_its_result(desk) -> None:
+    """Its last report, whose file goes; and one that a killed attempt left behind is not taken for news."""
+    graph = desk.graph()
+    channels: dict[str, Path] = {}
+
+    def counting(desk: Desk, graph: Any, name: str) -> Done:
+        channel = Path(workers.arguments[name]["channel"])
+        channels[name] = channel
+        assert not channel.exists(), "of an earlier attempt"
+        channel.write_text('{"unit": "rows", "done": 7, "seconds": 2.0}')
+        return well(desk, graph, name)
+
+    def killed_while_counting(desk: Desk, graph: Any, name: str) -> Done:
+        Path(workers.arguments[name]["channel"]).write_text('{"unit": "rows", "done": 3')
+        return killed(desk, graph, name)
+
+    workers = Workers(desk, graph, {"Numbers": [counting], "Fit": [killed_while_counting]})
+    made = engine(desk)
+    stale = made.log_of("Numbers").with_suffix(".progress")
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.write_text('{"unit": "rows", "done": 999, "seconds": 1.0}')
+    results = {one.node: one for one in made.run(workers, lambda _: None, lambda _: None)}
+    assert results["Numbers"].progress is not None
+    assert (results["Numbers"].progress.done, results["Numbers"].progress.per_second) == (7, 3.5)
+    assert (results["Fit"].state, results["Fit"].progress) == ("failed", None)
+    assert results["Judge"].progress is None
+    assert not list(stale.parent.glob("*.progress"))

@@ -41,6 +41,7 @@ class Progress:
         figures: what else is worth watching, by name.
         may_end_early: whether `total` is only the most that there can be.
         at: when this was written, in seconds since the epoch.
+        first, first_s: what was done, and when, at the first count, which often took a warm-up.
     """
 
     unit: str
@@ -51,6 +52,8 @@ class Progress:
     figures: Mapping[str, float] = field(default_factory=dict)
     may_end_early: bool = False
     at: float = 0.0
+    first: int = 0
+    first_s: float = 0.0
 
     @property
     def per_second(self) -> float | None:
@@ -58,9 +61,15 @@ class Progress:
         return self.done / self.seconds if self.done and self.seconds > 0 else None
 
     @property
+    def pace(self) -> float | None:
+        """The rate after the first count; None before the second one."""
+        done, seconds = self.done - self.first, self.seconds - self.first_s
+        return done / seconds if done > 0 and seconds > 0 else None
+
+    @property
     def left_s(self) -> float | None:
-        """How long it will take from now at this rate; None where the total is not known, or is passed."""
-        rate = self.per_second
+        """How long it will take from now at its pace; None where that or the total is not known, or the total is passed."""
+        rate = self.pace
         if rate is None or self.total is None or self.done > self.total:
             return None
         return (self.total - self.done) / rate
@@ -86,7 +95,8 @@ class _Counter:
 
     def reset(self, unit: str, total: int | None, *, phase: str, may_end_early: bool) -> None:
         self.unit, self.total, self.phase, self.may_end_early = unit, total, phase, may_end_early
-        self.done = 0
+        self.done = self.first = 0
+        self.first_s = 0.0
         self.figures: dict[str, float] = {}
         self.began = self.told = time.monotonic()
 
@@ -100,6 +110,8 @@ class _Counter:
             figures=self.figures,
             may_end_early=self.may_end_early,
             at=time.time(),
+            first=self.first,
+            first_s=self.first_s,
         )
 
     def tell(self) -> None:
@@ -142,6 +154,8 @@ def advance(count: int, *, phase: str = "", figures: Mapping[str, float] | None 
         figures: what else is worth watching; None for what was said last.
     """
     _counter.done += count
+    if count and not _counter.first:
+        _counter.first, _counter.first_s = count, time.monotonic() - _counter.began
     _counter.phase = phase or _counter.phase
     _counter.figures = dict(figures) if figures else _counter.figures
     pause = _LOG_EVERY_S if _counter.channel is None else _WRITE_EVERY_S

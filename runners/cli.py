@@ -46,7 +46,7 @@ def main() -> None:
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - one argument for each option
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
     root: Root = None,

@@ -119,7 +119,8 @@ class ProgressView:
         if result.state not in ("skipped", "failed"):
             why = "; ".join(part for part in (note_of(result.record), why if result.state == "ran" else "") if part)
         mark = _MARKS.get(result.state, " ")
-        line = f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s {_rate(result.progress):>17}  {escape(why)}"
+        rate = _rate(result.progress.per_second, result.progress.unit) if result.progress else ""
+        line = f"{mark} {result.node:<16} {result.state:<8} {result.seconds:6.1f} s {rate:>17}  {escape(why)}"
         self._console.print(line.rstrip(), soft_wrap=True)
 
     def _stop_live(self) -> None:
@@ -161,10 +162,10 @@ def running_line(node: str, seconds: float, progress: Progress | None, now: floa
     if progress is not None and progress.done:
         silent_s = max(0.0, (time.time() if now is None else now) - progress.at)
         of = f" of {progress.total:,}" if progress.total and progress.total >= progress.done else ""
-        parts.append(_rate(progress))
+        parts.append(_rate(progress.pace or progress.per_second, progress.unit))
         if silent_s >= _SILENT_S:
             parts.append(f"no news for {silent_s:.0f} s")
-        elif progress.left_s is not None:
+        elif progress.left_s:
             most = "at most " if progress.may_end_early else ""
             parts.append(f"{most}{_clock(max(0.0, progress.left_s - silent_s))} left")
         parts.append(f"{progress.done:,}{of} {progress.unit}")
@@ -174,11 +175,10 @@ def running_line(node: str, seconds: float, progress: Progress | None, now: floa
     return "  ".join(parts)
 
 
-def _rate(progress: Progress | None) -> str:
-    rate = progress.per_second if progress is not None else None
-    if progress is None or rate is None:
+def _rate(per_second: float | None, unit: str) -> str:
+    if per_second is None:
         return ""
-    return f"{rate:,.0f} {progress.unit}/s" if rate >= _WHOLE_FROM else f"{rate:.1f} {progress.unit}/s"
+    return f"{per_second:,.0f} {unit}/s" if per_second >= _WHOLE_FROM else f"{per_second:.1f} {unit}/s"
 
 
 def _clock(seconds: float) -> str:

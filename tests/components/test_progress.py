@@ -116,6 +116,8 @@ def test_half_a_report_is_none(tmp_path: Path, text: str) -> None:
         (Progress("rows", 500, 100, 2.0), 250.0, None),
         (Progress("rows", 500, 500, 2.0), 250.0, 0.0),
         (Progress("rows", 500, 2000, 0.0), None, None),
+        (Progress("rows", 500, 2000, 10.0, first=100, first_s=8.0), 50.0, 7.5),
+        (Progress("rows", 100, 2000, 10.0, first=100, first_s=8.0), 10.0, None),
     ],
 )
 def test_rate_and_what_is_left(found: Progress, rate: float | None, left: float | None) -> None:

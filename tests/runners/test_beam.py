@@ -11,7 +11,7 @@ from schemas.config import BeamConfig
     [
         ({}, False, ["--runner=FnApiRunner"]),
         ({"runner": "direct"}, True, ["--runner=FnApiRunner", "--beam_plugin=tfx"]),
-        ({"args": ["--x=1"]}, True, ["--runner=FnApiRunner", "--beam_plugin=tfx", "--x=1"]),
+        ({"args": ("--x=1",)}, True, ["--runner=FnApiRunner", "--beam_plugin=tfx", "--x=1"]),
     ],
 )
 def test_the_engine_follows_from_the_configuration(config, ingests, arguments):

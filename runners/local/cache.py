@@ -102,6 +102,19 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def find_beside(self, node: str, ingredients: Ingredients, key: str) -> Entry | None:
+        """The newest entry of the same work with something in an input that is empty in this one; None where it is not.
+
+        What was measured of a candidate beside a champion holds where there is no champion to measure any more.
+        """
+        if ingredients.inputs.get(key):
+            return None
+        wanted = {**asdict(ingredients), "inputs": _without(ingredients.inputs, key)}
+        for entry in self._entries(node):
+            if {**asdict(entry.ingredients), "inputs": _without(entry.ingredients.inputs, key)} == wanted:
+                return entry
+        return None
+
     def damage(self, node: str, ids: set[int]) -> str:
         """What is wrong with the files of the artifacts that a node put out; "" where nothing is, or nothing is known.
 
@@ -148,6 +161,10 @@ class Cache:
         for path in paths:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 yield _entry(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _without(inputs: Mapping[str, list[str]], key: str) -> dict[str, list[str]]:
+    return {name: value for name, value in inputs.items() if name != key}
 
 
 def content_digest(files: Mapping[str, str]) -> str:

@@ -113,12 +113,16 @@ class Chooser:
         if node.id in self.forced:
             return Choice("run", "asked for", inputs, ingredients=ingredients)
         entry = self.cache.find(node.id, ingredients)
+        reason = "same inputs, parameters and code"
+        if entry is None and node.type in known.COMPARED:
+            entry = self.cache.find_beside(node.id, ingredients, known.COMPARED[node.type])
+            reason = "same candidate, parameters and code, and no champion to measure beside it"
         if entry is None:
             return Choice("run", self.cache.why_not(node.id, ingredients), inputs, ingredients=ingredients)
         outputs, problem = self._verified(entry)
         if problem:
             return Choice("run", problem, inputs, ingredients=ingredients, damaged=entry)
-        return Choice("reuse", "same inputs, parameters and code", inputs, outputs, ingredients, entry)
+        return Choice("reuse", reason, inputs, outputs, ingredients, entry)
 
     def _unmet(self, node: Node) -> str:
         """Which condition of the node is not met; "" where all are."""

@@ -10,10 +10,16 @@ from runners.local.graph import Node
 from runners.local.records import Artifacts, Records
 from schemas.config import PushConfig, SourceConfig
 
-__all__ = ["NEVER_ALIKE", "driver_parameters", "has_known_driver", "resolve"]
+__all__ = ["COMPARED", "NEVER_ALIKE", "driver_parameters", "has_known_driver", "resolve"]
 
 NEVER_ALIKE = frozenset({"served_state"})
 """Parameters that a driver adds, and that the node itself changes by what it does."""
+
+COMPARED = {
+    "components.evaluator.component.Evaluator": "baseline_model",
+    "components.profiler.component.Profiler": "champion",
+}
+"""Type of a node that measures the champion beside the candidate, to the input that brings it."""
 
 _Driver = Callable[[Mapping[str, Any], Artifacts], dict[str, str | int | float]]
 

@@ -237,10 +237,12 @@ def process(*arguments: object, code: str = "from runners.cli import main; main(
     )
 
 
-@pytest.mark.parametrize("command", ["--help", "runs", "show"])
+@pytest.mark.parametrize("command", ["--help", "runs", "show", "why"])
 def test_what_only_reads_imports_nothing_heavy(told: Bench, command: str) -> None:
     """Help, the list of runs and a run are told without TensorFlow and TFX."""
-    arguments = {"--help": [], "runs": [told.config], "show": ["latest", told.config]}[command]
+    arguments = {"--help": [], "runs": [told.config], "show": ["latest", told.config], "why": ["latest", told.config]}[
+        command
+    ]
     done = process(command, *arguments, code=IMPORTED)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stderr) == []

@@ -188,6 +188,25 @@ def test_failed() -> None:
     ]
 
 
+def test_what_waits_says_how_to_approve() -> None:
+    """With the run and the configuration in the command."""
+    lines = printed(
+        *outcome_lines(result("pending", decision=decision(outcome="pending", notes=("9 lack it",))), "c.yaml")
+    )
+    assert lines == [
+        "Waits for approval: every gate admits it; nothing is pushed until a person approves.",
+        "Note: 9 lack it.",
+        "Next: satisfice approve run-1 c.yaml --by NAME --reason WHY   (or reject)",
+    ]
+
+
+def test_a_block_says_what_would_have_to_change() -> None:
+    """With the amount."""
+    failed = gate("fail", value=0.6, margin=-0.1, slice={"hour": "3"})
+    lines = printed(*outcome_lines(result("blocked", decision=decision(failed, outcome="block")), "c.yaml"))
+    assert "  To pass: auc[hour=3] has to rise by 0.1, to 0.7." in lines
+
+
 # --- while it runs ----------------------------------------------------------------------------------------------------
 
 

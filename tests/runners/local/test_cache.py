@@ -75,6 +75,25 @@ def test_what_is_kept_is_found(cache, model) -> None:
     assert set(record["files"]) == {"saved_model.pb", "variables/weights"}
 
 
+BESIDE = replace(WORK, inputs={**WORK.inputs, "champion": ["f6"]})
+ALONE = replace(WORK, inputs={**WORK.inputs, "champion": []})
+
+
+def test_what_was_measured_beside_a_champion_holds_without_one(cache, model) -> None:
+    """Where all else is the same; not the other way round, and not beside another champion."""
+    kept = cache.keep("Evaluator", BESIDE, {"evaluation": [model]})
+    assert cache.find_beside("Evaluator", ALONE, "champion") == kept
+    assert cache.find_beside("Evaluator", WORK, "champion") == kept
+    other = replace(BESIDE, inputs={**WORK.inputs, "champion": ["a7"]})
+    assert cache.find_beside("Evaluator", other, "champion") is None
+    for changed in (replace(ALONE, code="other code"), replace(ALONE, inputs={**ALONE.inputs, "examples": ["d4"]})):
+        assert cache.find_beside("Evaluator", changed, "champion") is None
+    assert cache.find_beside("Profiler", ALONE, "champion") is None
+    alone = cache.keep("Profiler", ALONE, {"profile": [model]})
+    assert cache.find("Profiler", ALONE) == alone
+    assert cache.find_beside("Profiler", BESIDE, "champion") is None
+
+
 def test_what_is_forgotten_is_gone(cache, model) -> None:
     """Twice does no harm."""
     kept = cache.keep("Trainer", WORK, {"model": [model]})

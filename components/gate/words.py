@@ -30,6 +30,7 @@ def label(result: GateResult) -> str:
 def where(result: GateResult) -> str:
     """The slice, and what else tells a result from others of its metric; "" where nothing does."""
     words = [f"{key}={value}" for key, value in result.slice.items()]
+    words += ["between slices"] if result.condition == "max_gap" and not result.slice else []
     words += [] if result.payload == "saved_model" else [result.payload]
     words += [f"batch {result.batch_size}"] if result.batch_size else []
     words += [f"against {result.against}"] if result.against else []

@@ -34,6 +34,10 @@ def result(**fields: object) -> GateResult:
              "limit": 10, "margin": 0.5, "interval": (9, 10.5)},
             "latency_p50_ms has to fall by 0.5 ms, or be measured on more repetitions, for its interval to clear the limit",
         ),
+        (
+            {"condition": "max_gap", "value": 0.35, "limit": 0.3, "margin": -0.05},
+            "binary_accuracy[between slices] has to fall by 0.05, to 0.3",
+        ),
         ({"verdict": "not_measured"}, "binary_accuracy has to be measured"),
         ({"verdict": "pass", "value": 0.9, "limit": 0.75, "margin": 0.15}, ""),
         ({"verdict": "too_few_examples"}, ""),

@@ -13,7 +13,8 @@
     `-- StoreError                 1   the version store refuses or cannot act
         |-- StoreBusyError         1   another publisher holds the base path's lock
         |-- DigestMismatchError    1   bytes are not the ones that were measured
-        `-- NotAPayloadError       1   a directory is not a servable payload
+        |-- NotAPayloadError       1   a directory is not a servable payload
+        `-- RolledBackError        3   the bytes were rolled back, and nobody has allowed them since
 
 The exit codes are those of the command line: 0 done, 1 failed, 2 bad configuration or usage, 3 blocked, 4 waits for
 approval. A block is no error: it is a `schemas.decision.Decision`.
@@ -38,6 +39,7 @@ __all__ = [
     "MissingColumnError",
     "NodeFailedError",
     "NotAPayloadError",
+    "RolledBackError",
     "RootLockedError",
     "SatisficeError",
     "StoreBusyError",
@@ -231,6 +233,12 @@ class DigestMismatchError(StoreError):
 
 class NotAPayloadError(StoreError):
     """A directory is not a servable payload (no saved_model.pb, no .tflite file)."""
+
+
+class RolledBackError(StoreError):
+    """The bytes were rolled back: they are not published again until somebody allows it."""
+
+    exit_code = 3
 
 
 def from_record(record: Mapping[str, Any]) -> SatisficeError:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,49 +25,10 @@ from hypothesis import strategies as st
 
 from schemas.errors import DigestMismatchError, NotAPayloadError, StoreBusyError, StoreError
 from serving.payload import digest
-from serving.store import FileSystem, Published, VersionStore, version_number
+from serving.store import FileSystem, VersionStore, version_number
+from tests.serving.store.payloads import assert_only_whole_versions, numeric_entries, publish, saved_model
 
 PUBLISHER = Path(__file__).with_name("publisher.py")
-
-
-def saved_model(folder: Path, graph: str = "graph", *, blob: int = 10) -> Path:
-    """A directory that passes for a SavedModel whose bytes depend on `graph`."""
-    (folder / "variables").mkdir(parents=True)
-    (folder / "saved_model.pb").write_text(graph)
-    (folder / "fingerprint.pb").write_text("fingerprint")
-    (folder / "variables" / "variables.data").write_bytes(b"w" * blob)
-    return folder
-
-
-def publish(store: VersionStore, payload: Path) -> Published:
-    return store.publish(payload, digest(payload), {"pipeline": "taxi"})
-
-
-def numeric_entries(base: Path) -> list[str]:
-    """What TF Serving would look at."""
-    return sorted(name for name in os.listdir(base) if version_number(name) is not None)
-
-
-def assert_only_whole_versions(base: Path) -> None:
-    """Every integer-named entry verifies against its manifest."""
-    store = VersionStore(base)
-    for name in numeric_entries(base) if base.exists() else []:
-        store.verify(int(name))
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tmp_path / "serving_models" / "taxi"
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return saved_model(tmp_path / "model")
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
-    return saved_model(tmp_path / "other", "another graph")
 
 
 # --- publishing -------------------------------------------------------------------------------------------------------
@@ -378,7 +340,7 @@ class Tracing(FileSystem):
         self.calls: list[tuple[str, str]] = []
 
     def note(self, call: str, path: Path) -> None:
-        name = os.path.relpath(path, self.base)
+        name = re.sub(r"\.[0-9a-f]{32}\.tmp$", ".tmp", os.path.relpath(path, self.base))
         self.calls.append((call, "/".join("STAGING" if p.startswith(".staging-") else p for p in name.split("/"))))
 
     def make_directory(self, path: Path) -> None:
@@ -397,6 +359,11 @@ class Tracing(FileSystem):
         self.note("rename", source)
         self.note("to", target)
         super().rename(source, target)
+
+    def claim(self, source: Path, target: Path) -> None:
+        self.note("claim", source)
+        self.note("to", target)
+        super().claim(source, target)
 
     def remove(self, path: Path) -> None:
         self.note("remove", path)
@@ -427,7 +394,7 @@ def test_the_order_of_the_calls_is_the_contract(base: Path, model: Path, other: 
         ("fsync", ".satisfice"),
         ("write", ".satisfice/manifests/2.json.tmp"),
         ("fsync", ".satisfice/manifests/2.json.tmp"),
-        ("rename", ".satisfice/manifests/2.json.tmp"),
+        ("claim", ".satisfice/manifests/2.json.tmp"),
         ("to", ".satisfice/manifests/2.json"),
         ("fsync", ".satisfice/manifests"),
         ("rename", "STAGING"),

@@ -81,7 +81,6 @@ LATER: tuple[Later, ...] = (
     Later("gates.satisfy.*.batch_size", _PROFILING),
     Later("gates.satisfy.*.against", _PROFILING),
     Later("push.serving.base_path", "remote stores of versions", refuses=_is_remote, instead=_LOCAL),
-    Later("push.serving.keep_versions", "retention of versions"),
     Later("push.serving.server_version", "the check of the server's version"),
     Later("push.serving.confirm", "confirmation by running servers"),
     Later("push.edge", "the push to devices"),

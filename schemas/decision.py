@@ -211,16 +211,19 @@ class PushResult(_Record):
         pushed: True where a new version was published.
         version: the version that holds the payload: the new one, or the one that already did; None where blocked.
         destination: path of that version's directory, or "".
-        outcome: `pushed`, `already_served` or `not_pushed`.
+        outcome: `pushed`, `already_served`, `not_pushed`, or `rolled_back` where these bytes were rolled back before and
+            nobody has allowed them since.
         reason: in one sentence.
+        removed: the versions that retention removed afterwards.
     """
 
     pushed: bool
-    outcome: Literal["pushed", "already_served", "not_pushed"]
+    outcome: Literal["pushed", "already_served", "not_pushed", "rolled_back"]
     digest: str
     version: int | None = None
     destination: str = ""
     reason: str
+    removed: tuple[int, ...] = ()
 
 
 class Anomaly(_Record):

@@ -179,10 +179,13 @@ class Lineage:
         )
 
     def run_of_version(self, version: int) -> str | None:
-        """Id of the run that pushed a version, the newest where several base paths have it; None where none did."""
+        """Id of the run that pushed a version, the newest where several base paths have it; None where none did.
+
+        Of a version that a rollback made, it is the run that pushed the bytes first.
+        """
         context = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
         pushed = [
-            artifact.id
+            artifact
             for artifact in (self._store.get_artifacts_by_context(context.id) if context is not None else [])
             if artifact.type == "PushedModel"
             and artifact.custom_properties["pushed"].int_value == 1
@@ -190,7 +193,11 @@ class Lineage:
         ]
         if not pushed:
             return None
-        events = self._store.get_events_by_artifact_ids([max(pushed)])
+        newest = max(pushed, key=lambda artifact: int(artifact.id))
+        older = newest.custom_properties["rolled_back_to"].int_value
+        if 0 < older < version:
+            return self.run_of_version(older)
+        events = self._store.get_events_by_artifact_ids([newest.id])
         first = min(event.execution_id for event in events if event.type in _OUTPUTS)
         contexts = self._store.get_contexts_by_execution(first)
         return next((str(one.name) for one in contexts if one.type == _PIPELINE_RUN), None)

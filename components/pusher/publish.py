@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from schemas.decision import Decision, PushResult
+from schemas.errors import RolledBackError, StoreError
 from serving.store import Published, Version, VersionStore
 
 __all__ = ["PushRecord", "push", "served_state"]
@@ -54,14 +55,21 @@ class PushRecord:
         }
 
 
-def push(decision: Decision, payload: Path, store: VersionStore, provenance: Mapping[str, str]) -> PushRecord:
-    """Publish `payload` if `decision` admits it.
+def push(
+    decision: Decision,
+    payload: Path,
+    store: VersionStore,
+    provenance: Mapping[str, str],
+    keep_versions: int | None = None,
+) -> PushRecord:
+    """Publish `payload` if `decision` admits it, then remove versions that are too old.
 
     Args:
         decision: the gate's, on exactly these bytes.
         payload: the candidate's SavedModel directory or `.tflite` file.
         store: where to.
         provenance: for the version's manifest.
+        keep_versions: how many of the newest versions stay, beside those that are pinned or labelled; None for all.
 
     Raises:
         DigestMismatchError: the payload's bytes are not the ones that were measured.
@@ -70,15 +78,20 @@ def push(decision: Decision, payload: Path, store: VersionStore, provenance: Map
     if decision.outcome in ("block", "pending"):
         return _not_pushed(decision)
     before = store.newest()
-    published = store.publish(payload, decision.digest, provenance)
+    try:
+        published = store.publish(payload, decision.digest, provenance, above=decision.champion_version or 0)
+    except RolledBackError as error:
+        return _rolled_back(decision, error)
     new = published.outcome == "pushed"
+    removed, trouble = _retain(store, keep_versions)
     result = PushResult(
         pushed=new,
         outcome=published.outcome,
         digest=decision.digest,
         version=published.version,
         destination=str(published.path),
-        reason=_reason(decision, published) + _stranger(decision, before if published.outcome == "pushed" else None),
+        reason=_reason(decision, published) + _stranger(decision, before if new else None) + trouble,
+        removed=removed,
     )
     return PushRecord(result, new or decision.outcome == "push", published.published_at)
 
@@ -105,6 +118,24 @@ def _not_pushed(decision: Decision) -> PushRecord:
         reason = f"the gate blocked it: {decision.reasons[0] if decision.reasons else 'no reason was recorded'}"
     result = PushResult(pushed=False, outcome="not_pushed", digest=decision.digest, reason=_sentence(reason))
     return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _rolled_back(decision: Decision, error: RolledBackError) -> PushRecord:
+    reason = f"{error.thing} {error.problem}"
+    result = PushResult(
+        pushed=False, outcome="rolled_back", digest=decision.digest, reason=f"{_sentence(reason)} {error.remedy}"
+    )
+    return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _retain(store: VersionStore, keep_versions: int | None) -> tuple[tuple[int, ...], str]:
+    """The versions that were removed, and what went wrong: that is no reason to call a push failed that is visible."""
+    if keep_versions is None:
+        return (), ""
+    try:
+        return store.retain(keep_versions), ""
+    except StoreError as error:
+        return (), f" Older versions could not be removed: {error.thing}: {error.problem.rstrip('.')}."
 
 
 def _reason(decision: Decision, published: Published) -> str:

@@ -24,11 +24,17 @@ def publish_candidate(call: Call) -> None:
     """
     model = call.one("model")
     decision = Decision.model_validate_json(Path(call.one("decision").uri, DECISION_FILE).read_bytes())
-    base_path = PushConfig.model_validate_json(call.parameters["push"]).serving.base_path
-    record = push(decision, saved_model_of(model), VersionStore(base_path), _provenance(call, model, decision))
+    serving = PushConfig.model_validate_json(call.parameters["push"]).serving
+    record = push(
+        decision,
+        saved_model_of(model),
+        VersionStore(serving.base_path),
+        _provenance(call, model, decision),
+        serving.keep_versions,
+    )
     pushed_model = call.outputs["pushed_model"]
     write_record(pushed_model, PUSH_RESULT_FILE, record.result)
-    for name, value in record.properties(model.id, base_path).items():
+    for name, value in record.properties(model.id, serving.base_path).items():
         if isinstance(value, int):
             pushed_model.custom_properties[name].int_value = value
         else:

@@ -14,7 +14,7 @@ from components.pusher.publish import PushRecord, push, served_state
 from schemas.decision import Decision
 from schemas.errors import DigestMismatchError
 from serving.payload import digest
-from serving.store import VersionStore
+from serving.store import FileSystem, VersionStore
 
 Outcome = Literal["push", "block", "pending", "already_served"]
 
@@ -54,6 +54,7 @@ def test_an_admitted_candidate_becomes_a_version(model: Path, store: VersionStor
         "version": 1,
         "destination": str(store.base_path / "1"),
         "reason": "Published as version 1.",
+        "removed": (),
     }
     assert store.manifest(1).provenance == {"pipeline": "taxi"}
     assert record.pushed_at == store.manifest(1).published_at
@@ -79,6 +80,7 @@ def test_what_is_not_admitted_touches_nothing(
         "version": None,
         "destination": "",
         "reason": words,
+        "removed": (),
     }
     assert not store.base_path.exists()
 
@@ -127,6 +129,62 @@ def test_a_push_that_was_cut_off_before_it_was_recorded_is_recorded_now(model: P
     assert record.result.reason.startswith("Version 1 holds these bytes already, by a push that this pipeline's ")
     assert record.makes_champion
     assert record.pushed_at == first.pushed_at
+
+
+def test_what_was_rolled_back_is_not_pushed_again(model: Path, store: VersionStore, tmp_path: Path) -> None:
+    """Until it is allowed: the result says who rolled it back, when and why, and nothing is published."""
+    run("push", saved_model(tmp_path / "good", "good"), store)
+    run("push", model, store)
+    store.rollback(1, by="ann@host", reason="too many refunds")
+    record = run("push", model, store)
+    assert (record.result.pushed, record.result.outcome, record.result.version) == (False, "rolled_back", None)
+    assert not record.makes_champion
+    assert record.result.reason.startswith(
+        f"The payload with digest {digest(model)[:12]} was rolled back as version 2 of "
+    )
+    assert "by ann@host: too many refunds. Train another model, or let" in record.result.reason
+    assert f"satisfice run --allow {digest(model)[:12]}" in record.result.reason
+    assert record.properties(7, "base")["pushed"] == 0
+    assert served_state(decide("push", model), store).startswith(f"{store.state()} to publish ")
+    store.allow(digest(model))
+    assert run("push", model, store).result.version == 4
+
+
+def test_old_versions_are_removed_after_a_push(store: VersionStore, tmp_path: Path) -> None:
+    """As many stay as the configuration says; the result names those that went."""
+    results = []
+    for number in range(1, 5):
+        candidate = saved_model(tmp_path / str(number), f"graph {number}")
+        results.append(push(decide("push", candidate), candidate, store, {}, keep_versions=2).result)
+    assert [result.removed for result in results] == [(), (), (1,), (2,)]
+    assert store.versions() == (3, 4)
+    again = push(decide("already_served", candidate), candidate, store, {}, keep_versions=1)
+    assert (again.result.outcome, again.result.removed) == ("already_served", (3,))
+
+
+def test_a_removal_that_fails_does_not_undo_the_push(model: Path, tmp_path: Path) -> None:
+    """The version is visible: the push is told as such, with what went wrong."""
+
+    class Stuck(FileSystem):
+        def rename(self, source: Path, target: Path) -> None:
+            if target.name.startswith(".trash-"):
+                raise PermissionError(13, "Permission denied", str(source))
+            super().rename(source, target)
+
+    store = VersionStore(tmp_path / "base", file_system=Stuck())
+    run("push", saved_model(tmp_path / "old", "old"), store)
+    result = push(decide("push", model), model, store, {}, keep_versions=1).result
+    assert (result.outcome, result.version, result.removed) == ("pushed", 2, ())
+    assert (
+        f"Older versions could not be removed: {store.base_path / '1'}: could not remove version 1: Perm"
+        in result.reason
+    )
+
+
+def test_numbers_go_on_after_the_champions(model: Path, store: VersionStore) -> None:
+    """The lineage remembers what the base path has lost."""
+    decision = decide("push", model).model_copy(update={"champion_digest": "f" * 64, "champion_version": 41})
+    assert push(decision, model, store, {}).result.version == 42
 
 
 @pytest.mark.parametrize("outcome", ["push", "already_served"])

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import shlex
 import sys
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from schemas.errors import MetadataError, SatisficeError
+from runners.command import DEFAULT as _DEFAULT
+from runners.command import Config, Debug, Json, Overrides
+from runners.command import errors as _errors
+from runners.command import print_json as _print_json
+from runners.versions import allow_digest, register
 
 __all__ = ["app", "main"]
 
@@ -27,16 +28,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_DEFAULT = "satisfice.yaml"
 _PLAIN_EVERY_S, _VERBOSE_EVERY_S = 30.0, 2.0
 """Pauses between two lines on a running node, where the output is no terminal."""
 
-Config = Annotated[Path, typer.Argument(help="The pipeline's configuration.", show_default=True)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=2. Repeatable.")
-]
 Root = Annotated[Path | None, typer.Option("--root", help="Pipeline root. [default: pipelines/NAME beside CONFIG]")]
 
 
@@ -61,6 +55,7 @@ def run(  # noqa: PLR0913 - one argument for each option
         ),
     ] = "",
     verbose: Annotated[bool, typer.Option(help="Tell of running nodes often, where there is no terminal.")] = False,
+    allow: Annotated[str, typer.Option(metavar="DIGEST", help="Let bytes that were rolled back be pushed again.")] = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,6 +66,8 @@ def run(  # noqa: PLR0913 - one argument for each option
         command = _command(config, overrides or [], root, runner, accept)
         options = Options(_runner(runner), tuple(overrides or ()), resume, from_node, command, accept.strip())
         _refuse_with_tfx_local(options, explain=explain)
+        if allow and not explain:
+            allow_digest(config, overrides, allow, reason="satisfice run --allow")
         if explain:
             code = _explain(config, root, options, as_json=as_json)
         else:
@@ -254,7 +251,7 @@ def approve(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Approve a candidate that waits: it is pushed, and who, when and why stand in the lineage."""
+    """Approve a candidate that waits: it is pushed, and who, when and why stand in the lineage; 3 where it was rolled back."""
     with _errors(as_json, debug):
         from runners.approval import approve_run
 
@@ -263,6 +260,7 @@ def approve(
             _print_json({"decision": decision.model_dump(mode="json"), "push": push.model_dump(mode="json")})
         else:
             typer.echo(f"Approved by {by}. {push.reason}\n  {push.destination}")
+    raise typer.Exit(3 if push.outcome == "rolled_back" else 0)
 
 
 @app.command()
@@ -454,39 +452,7 @@ def _runner(name: str) -> Literal["local", "tfx-local"]:
     )
 
 
-@contextlib.contextmanager
-def _errors(as_json: bool, debug: bool) -> Iterator[None]:
-    """Turns an error of ours into one message and its exit code; `--debug` shows the traceback on standard error."""
-    try:
-        yield
-    except Exception as error:
-        ours = error if isinstance(error, SatisficeError) else _of_the_store(error)
-        if ours is None:
-            raise
-        if debug:
-            traceback.print_exception(error)
-        if as_json:
-            _print_json(ours.as_dict())
-        else:
-            typer.echo(f"error: {ours}", err=True)
-        raise typer.Exit(ours.exit_code) from None
-
-
-def _of_the_store(error: Exception) -> SatisficeError | None:
-    """ML Metadata's own error, met while an open store was read or written, as one of ours; None for any other."""
-    if not type(error).__module__.startswith("ml_metadata."):
-        return None
-    return MetadataError(
-        "the metadata store",
-        "cannot be read or written",
-        got=" ".join(str(error).split()),
-        remedy="It may be damaged or locked: put a backup in its place, or begin anew with another store and --root.",
-    )
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
+register(app)
 
 if __name__ == "__main__":
     main()

@@ -150,6 +150,7 @@ def run(
             store = open_store(config.metadata)
             _refuse_foreign_root(store, root, loaded)
             lineage = Lineage(config.metadata, config.name, store)
+            _record_missed_rollbacks(store, loaded)
             prepare = _prepared_tfx_local if options.runner == "tfx-local" else _prepared_local
             run_nodes = stack.enter_context(prepare(_Job(loaded, module, root, run_id, store, lineage, options)))
             description = config.model_dump_json(by_alias=True)
@@ -393,6 +394,15 @@ def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -
     return results
 
 
+def _record_missed_rollbacks(store: Any, loaded: LoadedConfig) -> None:
+    """A rollback that was cut off before it was recorded must not leave the old champion in the lineage."""
+    from components.lineage.acts import record_missed_rollbacks
+    from serving.store import StoreReader
+
+    base_path = loaded.config.push.serving.base_path
+    record_missed_rollbacks(store, loaded.config.name, StoreReader(base_path), base_path)
+
+
 def _compile(pipeline: Any, run_id: str) -> Any:
     from tfx.dsl.compiler import compiler, constants
     from tfx.orchestration.portable import runtime_parameter_utils
@@ -415,7 +425,7 @@ def _result(run_id: str, nodes: list[Any], lineage: Any, options: Options, log: 
     elif push is None or decision is None:
         outcome = "failed"
         error = NodeFailedError("the run", "ended without a decision", remedy=f"The log is {log}.")
-    elif push.outcome == "not_pushed":
+    elif push.outcome in ("not_pushed", "rolled_back"):
         outcome = "pending" if decision.outcome == "pending" else "blocked"
     else:
         outcome = push.outcome

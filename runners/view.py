@@ -6,7 +6,7 @@ import datetime
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -30,11 +30,13 @@ __all__ = [
     "drift_lines",
     "drift_table",
     "gate_table",
+    "history_table",
     "nodes_table",
     "outcome_lines",
     "plan_table",
     "running_line",
     "runs_table",
+    "versions_table",
 ]
 
 _MARKS = {
@@ -248,17 +250,7 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
             _next_after_data(result.data_decision),
         ]
     if result.outcome == "blocked":
-        return [
-            "[red]Blocked:[/] nothing was pushed.",
-            *(f"  {escape(reason)}" for reason in decision.reasons),
-            *(
-                escape(f"  To pass: {change}.")
-                for change in map(change_needed, decision.gates[:_CHANGES_SHOWN])
-                if change
-            ),
-            *(escape(f"Note: {note}.") for note in decision.notes),
-            f"Next: improve the model, or change the gate in {escape(config_file)} if its limit is wrong.",
-        ]
+        return ["[red]Blocked:[/] nothing was pushed.", *_why_blocked(decision, push, config_file)]
     if result.outcome == "pending":
         return [
             "[yellow]Waits for approval:[/] every gate admits it; nothing is pushed until a person approves.",
@@ -270,6 +262,17 @@ def outcome_lines(result: Any, config_file: str) -> list[str]:
         return [served, f"  {escape(push.destination)}"]
     lines = [f"[green]Pushed version {push.version}.[/]", f"  {escape(push.destination)}"]
     return [*lines, *(escape(f"Note: {note}.") for note in decision.notes), escape(_next_after(push))]
+
+
+def _why_blocked(decision: Decision, push: PushResult | None, config_file: str) -> list[str]:
+    if push is not None and push.outcome == "rolled_back":
+        return [f"  {escape(push.reason)}"]
+    return [
+        *(f"  {escape(reason)}" for reason in decision.reasons),
+        *(escape(f"  To pass: {change}.") for change in map(change_needed, decision.gates[:_CHANGES_SHOWN]) if change),
+        *(escape(f"Note: {note}.") for note in decision.notes),
+        f"Next: improve the model, or change the gate in {escape(config_file)} if its limit is wrong.",
+    ]
 
 
 def _next_after_data(decision: DataDecision) -> str:
@@ -408,6 +411,46 @@ def nodes_table(nodes: Sequence[NodeRecord]) -> Table:
     for node in nodes:
         outputs = node.reason or ", ".join(f"{output.key} #{output.id}" for output in node.outputs)
         table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.started_ms else "", escape(outputs))
+    return table
+
+
+def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """One row per version, as `satisfice versions --json` lists them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("version", "digest", "published", "MB", "marks", "from"):
+        table.add_column(name, justify="right" if name in ("version", "MB") else "left")
+    for row in rows:
+        marks = [*(["newest"] if row["newest"] else []), *(["pinned"] if row["pinned"] else []), *row["labels"]]
+        back = f"rollback to {row['rollback_to']}: {row['reason']}" if row["rollback_to"] is not None else ""
+        published = row["published_at"]
+        table.add_row(
+            str(row["version"]),
+            row["digest"][:12] or "(not ours)",
+            f"{datetime.datetime.fromisoformat(published):%Y-%m-%d %H:%M:%S} UTC" if published else "",
+            "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}",
+            escape(", ".join(marks)),
+            escape(back or (f"run {row['run']}" if row["run"] else "")),
+        )
+    return table
+
+
+def history_table(happenings: Iterable[Any]) -> Table:
+    """One row per `components.lineage.history.Happening`, the oldest first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("when", "what", "version", "digest", "by", "why"):
+        table.add_column(name, justify="right" if name == "version" else "left")
+    for one in happenings:
+        what = one.kind.replace("_", " ") + (f" {one.label}" if one.label else "")
+        back = f" to {one.to_version}" if one.kind == "rollback" else ""
+        unknown = "" if one.known_to == "lineage" else " (known to the base path alone)"
+        table.add_row(
+            f"{one.at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC",
+            escape(what + back),
+            "" if one.version is None else str(one.version),
+            one.digest[:12],
+            escape(one.by or "?"),
+            escape(one.why + unknown),
+        )
     return table
 
 

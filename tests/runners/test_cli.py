@@ -18,6 +18,7 @@ from schemas.load import load_config
 from tests.workbench import REPOSITORY, Bench, satisfice
 
 COMMANDS = ["run", "validate", "init", "runs", "show", "why", "approve", "reject", "doctor"]
+COMMANDS += ["versions", "rollback", "pin", "label", "allow", "history", "fsck", "verify"]
 
 
 @pytest.fixture

@@ -11,7 +11,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "serving", "components", "pipeline", "runners")
-MENU = ("setup", "run", "data", "test", "cover", "check", "format", "bench", "bench-small", "doctor", "lock", "clean")
+MENU = (
+    "setup",
+    "run",
+    "data",
+    "test",
+    "cover",
+    "check",
+    "format",
+    "bench",
+    "bench-small",
+    "bench-publish",
+    "doctor",
+    "lock",
+    "clean",
+)
 HEAVY = ("apache_beam", "keras", "tensorflow", "tensorflow_model_analysis", "tf_keras", "tfx")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.local.template import die_with_parent
+from components.process import die_with_parent
 
 __all__ = ["REPOSITORY", "Cost", "Ended", "Sample", "compile_bytecode", "python", "run_measured", "stage"]
 

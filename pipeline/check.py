@@ -21,6 +21,7 @@ from pipeline.user_module import UserModule, load_user_module
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, DataError, Fault, UserModuleError, close_match
 from schemas.load import LoadedConfig
+from schemas.metrics import PROFILED
 
 __all__ = ["check", "check_beside", "read_schema"]
 
@@ -124,7 +125,8 @@ def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
 def _name_faults(config: PipelineConfig, names: Collection[str]) -> Iterator[Fault]:
     """What the configuration names as a feature and the schema does not hold."""
     for index, gate in enumerate(config.gates.satisfy):
-        for key in gate.slice_by:
+        of_rows = gate.metric not in PROFILED or PROFILED[gate.metric].slices == "rows"
+        for key in gate.slice_by if of_rows else ():
             if key not in names:
                 yield Fault(
                     f"gates.satisfy.{index}.slice_by",

@@ -21,6 +21,7 @@ from components.example_gen.component import ExampleGen
 from components.gate.component import Gate
 from components.lineage.baseline import BaselineStrategy
 from components.lineage.champion import ChampionStrategy
+from components.profiler.component import Profiler, is_needed
 from components.pusher.component import Pusher
 from components.statistics_gen.component import StatisticsGen
 from components.trainer.run import custom_config
@@ -105,6 +106,18 @@ def create_pipeline(
             schema=schema.outputs["schema"],
             intervals=gates.intervals,
         )
+        profilers = []
+        if is_needed(gates):
+            profiler = Profiler(
+                trainer.outputs["model"],
+                trainer.outputs["model_run"],
+                examples.outputs["examples"],
+                champion.outputs["champion"],
+                gates,
+            )
+            # Alone on the machine: what runs beside it would be measured too.
+            profiler.add_upstream_node(evaluator)
+            profilers.append(profiler)
         gate = Gate(
             trainer.outputs["model"],
             trainer.outputs["model_run"],
@@ -113,6 +126,7 @@ def create_pipeline(
             gates,
             config_digest(config),
             accept_without_champion=accept_without_champion,
+            profile=profilers[0].outputs["profile"] if profilers else None,
         )
         pusher = Pusher(trainer.outputs["model"], gate.outputs["decision"], config.push, config.name)
     return tfx_pipeline.Pipeline(
@@ -120,7 +134,7 @@ def create_pipeline(
         pipeline_root=root,
         components=[
             examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform, trainer,
-            champion, evaluator, gate, pusher
+            champion, evaluator, *profilers, gate, pusher
         ],
         enable_cache=True,
         metadata_connection_config=connection,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from components.lineage.reader import NodeRecord, OutputRecord
-from schemas.decision import TRAINING_FILE
+from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figures
 
 __all__ = ["note_of"]
 
@@ -60,6 +60,22 @@ def _champion(outputs: dict[str, OutputRecord]) -> str:
     return f"version {version}{same}"
 
 
+def _profiler(outputs: dict[str, OutputRecord]) -> str:
+    if "profile" not in outputs:
+        return ""
+    try:
+        figures = Figures.model_validate_json((Path(outputs["profile"].uri) / FIGURES_FILE).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    told = [
+        f"{name} {figure.value:.3g} {figure.unit}"
+        for name, metric in (("p50", "latency_p50_ms"), ("memory", "peak_memory_mb"), ("size", "size_mb"))
+        for figure in figures.of(figures.candidate)
+        if figure.metric == metric and figure.value is not None and figure.batch_size in (None, 1)
+    ]
+    return ", ".join(told) or "not measured"
+
+
 def _gate(outputs: dict[str, OutputRecord]) -> str:
     return str(outputs["decision"].properties.get("outcome", "")) if "decision" in outputs else ""
 
@@ -79,6 +95,7 @@ _TELLERS = {
     "DataGate": _data_gate,
     "Trainer": _trainer,
     "Champion": _champion,
+    "Profiler": _profiler,
     "Gate": _gate,
     "Pusher": _pusher,
 }

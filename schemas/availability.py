@@ -12,7 +12,6 @@ from typing import Any
 
 from schemas.config import uses_spans
 from schemas.errors import Fault, spell
-from schemas.metrics import PROFILED
 
 __all__ = ["LATER", "Later", "faults_of_unavailable_keys", "values_at"]
 
@@ -52,7 +51,6 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
-_PROFILING = "profiled figures (latency, size, memory, parity)"
 _STORES = "a metadata store other than SQLite"
 _TRAINING = "distributed training"
 _LOCAL = "a path on this machine"
@@ -77,9 +75,7 @@ LATER: tuple[Later, ...] = (
     Later("training.tune", "the search for hyperparameters"),
     Later("export.tflite", "the TFLite export"),
     Later("gates.satisfy.*.payload", "gates on the .tflite payload", ("saved_model",)),
-    Later("gates.satisfy.*.metric", _PROFILING, refuses=PROFILED.__contains__, instead="a metric of quality"),
-    Later("gates.satisfy.*.batch_size", _PROFILING),
-    Later("gates.satisfy.*.against", _PROFILING),
+    Later("gates.satisfy.*.against", "a payload other than the SavedModel", (None, "trained", "serving_examples")),
     Later("push.serving.base_path", "remote stores of versions", refuses=_is_remote, instead=_LOCAL),
     Later("push.serving.server_version", "the check of the server's version"),
     Later("push.serving.confirm", "confirmation by running servers"),

@@ -331,8 +331,11 @@ class SatisfyGate(Section):
 
     @model_validator(mode="after")
     def _sliced_where_needed(self) -> Self:
-        if self.slice_by and self.metric in PROFILED and PROFILED[self.metric].key != "against":
+        slices = PROFILED[self.metric].slices if self.metric in PROFILED else "rows"
+        if self.slice_by and slices == "none":
             raise _refusal(f"{self.metric} is a figure of the payload and has no slices", "slice_by left out")
+        if self.slice_by and slices == "features" and self.slice_by != ("feature",):
+            raise _refusal(f"{self.metric} is sliced by the model's features alone", "slice_by: [feature]")
         if not self.slice_by and self.min_examples:
             raise _refusal("min_examples is given without slice_by", "both, or neither")
         if not self.slice_by and self.max_gap is not None:

@@ -39,11 +39,14 @@ class ProfiledMetric:
         better: which direction is better.
         key: the key of a gate that says which of several such figures is meant: the size of a request, or what the
             payload's predictions are compared with; None where there is but one.
+        slices: by what it can be sliced: not at all, by features of the rows, or by the model's features themselves, where
+            the one name `feature` stands for them.
     """
 
     unit: str
     better: Literal["higher", "lower"] = "lower"
     key: Literal["batch_size", "against"] | None = None
+    slices: Literal["none", "rows", "features"] = "none"
 
 
 def _tfma(class_name: str, better: Direction = "higher") -> QualityMetric:
@@ -125,16 +128,21 @@ BINARY = frozenset(_BINARY)
 """Quality metrics of scores against a binary label; without examples of both classes most say nothing."""
 
 PROFILED: dict[str, ProfiledMetric] = {
-    "class_agreement": ProfiledMetric("1", "higher", "against"),
+    # what it costs; 1 MB is 10^6 bytes
+    "first_call_ms": ProfiledMetric("ms"),
     "latency_p50_ms": ProfiledMetric("ms", key="batch_size"),
     "latency_p95_ms": ProfiledMetric("ms", key="batch_size"),
     "latency_p99_ms": ProfiledMetric("ms", key="batch_size"),
     "load_time_ms": ProfiledMetric("ms"),
-    "max_abs_difference": ProfiledMetric("1", key="against"),
-    "mean_abs_difference": ProfiledMetric("1", key="against"),
+    "parameters": ProfiledMetric("1"),
     "peak_memory_mb": ProfiledMetric("MB"),
     "size_mb": ProfiledMetric("MB"),
     "throughput_per_s": ProfiledMetric("1/s", "higher", "batch_size"),
+    # whether it serves what was trained
+    "class_agreement": ProfiledMetric("1", "higher", "against", "rows"),
+    "feature_skew": ProfiledMetric("1", slices="features"),
+    "max_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
+    "mean_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
 }
 
 

@@ -26,8 +26,8 @@ def metrics_of(gates: GatesConfig) -> list[str]:
 
 
 def slices_of(gates: GatesConfig) -> list[tuple[str, ...]]:
-    """The feature combinations by which the gates slice, in order and once each."""
-    return list(dict.fromkeys(gate.slice_by for gate in gates.satisfy if gate.slice_by))
+    """The feature combinations by which gates on quality slice, in order and once each."""
+    return list(dict.fromkeys(gate.slice_by for gate in gates.satisfy if gate.slice_by and gate.metric in QUALITY))
 
 
 def eval_config(gates: GatesConfig, label: str) -> Any:

@@ -1,10 +1,12 @@
-"""Writes a trained model as a SavedModel with three signatures, preprocessing included.
+"""Writes a trained model as a SavedModel with four signatures, preprocessing included.
 
 - `serving_default`: raw features by name, one tensor of shape `[batch]` each. Where the data schema lets a feature be
   missing, `""`, NaN or the smallest int64 says that it is.
 - `serving_examples`: `examples`, serialized tf.Examples `[batch]`.
 - `transform_features`: `examples` to the transformed features, the label among them where the examples hold what it is
   made of.
+- `model_features`: what `serving_default` takes, to what it feeds the model, in the same graph: whoever compares it with
+  what the model was trained on finds skew.
 
 The first two return `outputs`, the model's output `[batch, k]`. Only the raw features that the model's features are
 made of are asked for: what feeds the label alone is not. A name that TensorFlow does not take as it is has `_` in place
@@ -14,8 +16,7 @@ letter (`2nd` is asked for as `f2nd`).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -25,49 +26,14 @@ from tensorflow_transform.tf_metadata import schema_utils
 
 from components.trainer.inputs import Layout, as_column
 from components.trainer.preprocessing import Preprocessing
-from schemas.errors import DataError
+from components.trainer.requests import MISSING_INT, request_names
 
-__all__ = ["MISSING_INT", "raw_spec_of", "request_names", "save"]
-
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
-
-MISSING_INT = tf.int64.min
-"""Says "missing" for an integer feature in a raw request."""
+__all__ = ["raw_spec_of", "save"]
 
 
 def raw_spec_of(schema: Any) -> dict[str, Any]:
     """Parsing specification of the raw features of a data schema: feature name to FixedLen or VarLen."""
     return dict(schema_utils.schema_as_feature_spec(schema).feature_spec)
-
-
-def request_names(features: Iterable[str]) -> dict[str, str]:
-    """The name under which a request gives each raw feature.
-
-    Raises:
-        DataError: where two features would have the same name.
-
-    >>> request_names(["mean radius", "fare"])
-    {'mean radius': 'mean_radius', 'fare': 'fare'}
-    """
-    names: dict[str, str] = {}
-    for feature in features:
-        name = _NOT_A_NAME.sub(_in_ascii, feature)
-        name = name if name[:1].isalpha() else f"f{name}"  # TensorFlow would rename it silently
-        clash = next((other for other, taken in names.items() if taken == name), None)
-        if clash is not None:
-            raise DataError(
-                f"features {clash!r} and {feature!r}",
-                f"would both be asked for as {name!r} by the serving signature",
-                remedy="Rename one of the columns.",
-            )
-        names[feature] = name
-    return names
-
-
-def _in_ascii(match: re.Match[str]) -> str:
-    """`_` for a sign that TensorFlow does not take; a letter of another alphabet by its number, so that none are alike."""
-    letter = match.group()
-    return "_" if letter.isascii() else f"u{ord(letter):x}"
 
 
 def save(
@@ -95,10 +61,12 @@ def save(
     module = _Servable(_without_training_state(keras, model), preprocessing, layout)
     serving_spec = {name: raw_spec[name] for name in asked}
     names = request_names(asked)
+    model_features = _features_signature(module, serving_spec, names)
     signatures = {
-        "serving_default": _raw_signature(module, serving_spec, names),
+        "serving_default": _raw_signature(module, model_features),
         "serving_examples": _examples_signature(module, serving_spec),
         "transform_features": _transform_signature(module, dict(raw_spec)),
+        "model_features": model_features,
     }
     tf.saved_model.save(module, destination, signatures=signatures)
     return names
@@ -114,9 +82,13 @@ class _Servable(tf.Module):
         self._preprocessing = preprocessing
         self._layout = layout
 
-    def predict(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """The model's answers to parsed raw features."""
-        return {"outputs": self._model.call(self._transformed(raw, sorted(self._layout.features)))}
+    def predict(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's answers to what `features` gives."""
+        return {"outputs": self._model.call(features)}
+
+    def features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model is fed for parsed raw features."""
+        return self._transformed(raw, sorted(self._layout.features))
 
     def transformed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """All the transformed features, the label among them."""
@@ -158,17 +130,25 @@ def _without_training_state(keras: ModuleType, model: Any) -> Any:
     return keras.Model(inputs=model.input, outputs=model.output)
 
 
-def _raw_signature(module: _Servable, spec: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+def _features_signature(module: _Servable, spec: Mapping[str, Any], names: Mapping[str, str]) -> Any:
     specs = {
         names[feature]: tf.TensorSpec([None, *_inner_shape(form)], form.dtype, name=names[feature])
         for feature, form in spec.items()
     }
 
     @tf.function(input_signature=[specs], autograph=False)
-    def serving_default(raw: Mapping[str, Any]) -> dict[str, Any]:
-        return module.predict(
+    def model_features(raw: Mapping[str, Any]) -> dict[str, Any]:
+        return module.features(
             {feature: _as_parsed(raw[names[feature]], form, names[feature]) for feature, form in spec.items()}
         )
+
+    return model_features
+
+
+def _raw_signature(module: _Servable, model_features: Any) -> Any:
+    @tf.function(input_signature=model_features.input_signature, autograph=False)
+    def serving_default(raw: Mapping[str, Any]) -> dict[str, Any]:
+        return module.predict(model_features(raw))
 
     return serving_default
 
@@ -176,7 +156,7 @@ def _raw_signature(module: _Servable, spec: Mapping[str, Any], names: Mapping[st
 def _examples_signature(module: _Servable, spec: Mapping[str, Any]) -> Any:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
     def serving_examples(examples: Any) -> dict[str, Any]:
-        return module.predict(tf.io.parse_example(examples, spec))
+        return module.predict(module.features(tf.io.parse_example(examples, spec)))
 
     return serving_examples
 

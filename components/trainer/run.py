@@ -18,6 +18,7 @@ from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import Fitted, fit, keras_for, seeded
 from components.trainer.inputs import Layout, block_rows, dataset, layout_of
 from components.trainer.preprocessing import Preprocessing
+from components.trainer.reference import write_reference
 from components.trainer.rows import Reader, rows_stated
 from schemas.config import ModelConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
@@ -62,7 +63,8 @@ def run_fn(fn_args: Any) -> None:
 
     run_dir = Path(fn_args.model_run_dir)
     with tempfile.TemporaryDirectory(prefix="rows-", dir=_made(run_dir.parent)) as folder:
-        fitted = _fit(fn_args, model_config, training, module, layout, Reader(preprocessing, layout, raw_spec), folder)
+        reader = Reader(preprocessing, layout, raw_spec)
+        fitted = _fit(fn_args, model_config, training, module, layout, reader, folder, run_dir)
     names = save(keras_for(training.backend), fitted.model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
     record = {
         **fitted.as_record(),
@@ -81,8 +83,9 @@ def _fit(
     layout: Layout,
     reader: Reader,
     folder: str,
+    run_dir: Path,
 ) -> Fitted:
-    """Reads both splits once, and trains."""
+    """Reads both splits once, trains, and keeps the reference of the model in memory."""
     batch = training.global_batch_size
     held_out_batch = max(batch, _VALIDATION_ROWS)
     stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
@@ -97,7 +100,7 @@ def _fit(
         Path(folder, "validate.arrow"),
         stated.get("validate"),
     )
-    return fit(
+    fitted = fit(
         module.build_model,
         layout,
         model.hyperparameters,
@@ -106,6 +109,9 @@ def _fit(
         dataset(held_out.blocks, layout, held_out_batch),
         train.blocks.rows,
     )
+    if held_out.blocks.rows:
+        write_reference(fitted.model, dataset(held_out.blocks, layout, held_out_batch), _made(run_dir))
+    return fitted
 
 
 def _made(folder: Path) -> Path:

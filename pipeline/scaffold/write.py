@@ -104,6 +104,7 @@ def _config(profile: Profile, name: str, module: str, directory: Path) -> str:
         accuracy = "binary_accuracy" if profile.task == "binary" else metric
         floor = {"metric": accuracy, "min": _round(profile.majority)}
         why = "better than always answering the most frequent class"
+    tolerance = 1e-4 if profile.task != "regression" else _round(1e-4 * max(1.0, abs(profile.label_column.deviation)))
     batch = max(16, min(256, profile.rows // 40))
     slack = 0.01 if profile.task != "regression" else _round(0.02 * profile.label_column.deviation**2)
     return f"""\
@@ -130,6 +131,9 @@ gates:                                           # a start: raise the limits to 
   optimize: {as_yaml({"metric": metric, "at_least_champion_minus": slack}, one_line=True)}
   satisfy:
     - {as_yaml(floor, one_line=True)}      # {why}
+    - {{metric: size_mb, max: 50}}                 # of the SavedModel; 1 MB is 10^6 bytes
+    - {{metric: max_abs_difference, against: trained, max: {tolerance}}}      # served on raw rows, as it was trained
+    - {{metric: feature_skew, max: 0}}             # share of rows whose features differ between training and serving
 
 push:
   serving: {{base_path: serving_models/{name}}}

@@ -42,8 +42,15 @@ def _pusher(parameters: Mapping[str, Any], inputs: Artifacts) -> dict[str, str |
     return {"served_state": served_state(decision, VersionStore(base_path))}
 
 
+def _profiler(_: Mapping[str, Any], __: Artifacts) -> dict[str, str | int | float]:
+    from components.profiler.machine import machine
+
+    return {"machine": machine()}
+
+
 _DRIVERS: dict[str, _Driver] = {
     "components.example_gen.component.ExampleGen": _example_gen,
+    "components.profiler.component.Profiler": _profiler,
     "components.pusher.component.Pusher": _pusher,
 }
 

@@ -13,7 +13,6 @@ out.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -29,11 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.process import die_with_parent
 from runners.local.lean import import_all, leave_closed
 
-__all__ = ["Done", "Template", "die_with_parent"]
+__all__ = ["Done", "Template"]
 
-_PR_SET_PDEATHSIG = 1
 _HEAVY = (
     "tfx.orchestration.portable.launcher",
     "tfx.orchestration.local.runner_utils",
@@ -42,14 +41,6 @@ _HEAVY = (
     "pyarrow.csv",
     "pipeline.pipeline",
 )
-
-
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends, however that ends (Linux)."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel knew
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from components.evaluation.eval_config import eval_config
 from components.evaluator.component import Evaluator
 from components.example_gen.component import ExampleGen
 from components.gate.component import Gate
+from components.profiler.component import Profiler
 from components.pusher.component import Pusher
 from components.statistics_gen.component import StatisticsGen
 from components.transform.component import Transform
@@ -69,6 +70,13 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         "c0ffee",
     ),
     "StatisticsGen": lambda: StatisticsGen(channel(standard_artifacts.Examples)),
+    "Profiler": lambda: Profiler(
+        channel(standard_artifacts.Model),
+        channel(standard_artifacts.ModelRun),
+        channel(standard_artifacts.Examples),
+        channel(standard_artifacts.Model),
+        GatesConfig.model_validate_json('{"satisfy": [{"metric": "latency_p50_ms", "batch_size": 8, "max": 9}]}'),
+    ),
     "Gate": lambda: Gate(
         channel(standard_artifacts.Model),
         channel(standard_artifacts.ModelRun),

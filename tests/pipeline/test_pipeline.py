@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from pipeline.pipeline import create_pipeline
@@ -21,7 +22,7 @@ from tests.workbench import REPOSITORY, Bench
 BEAM_ARGS = ["--runner=FnApiRunner"]
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "taxi_graph.json"
-BEHIND_THE_DATA_GATE = {"Transform", "Trainer", "Champion", "Evaluator", "Gate", "Pusher"}
+BEHIND_THE_DATA_GATE = {"Transform", "Trainer", "Champion", "Evaluator", "Profiler", "Gate", "Pusher"}
 
 MODULE = """
 WIDTH = 4
@@ -93,18 +94,26 @@ def rewritten(fresh_taxi: Bench) -> Iterator[Callable[[str], Nodes]]:
     sys.path.remove(str(fresh_taxi.folder))
 
 
-def test_the_graph_is_the_golden_one(fresh_taxi: Bench, renew: bool) -> None:
+@pytest.fixture
+def profiled_taxi(fresh_taxi: Bench) -> Bench:
+    """With the gates that are shipped, some of them on figures that are profiled."""
+    gates = yaml.safe_load((REPOSITORY / "satisfice.yaml").read_text())["gates"]
+    fresh_taxi.edit(lambda raw: raw.update(gates=gates))
+    return fresh_taxi
+
+
+def test_the_graph_is_the_golden_one(profiled_taxi: Bench, renew: bool) -> None:
     """Nodes, their types, inputs, outputs and parameters; `pytest --renew` writes them anew."""
-    text = as_text(compiled(fresh_taxi))
+    text = as_text(compiled(profiled_taxi))
     if renew:
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(text)
     assert GOLDEN.read_text() == text
 
 
-def test_what_must_not_run_on_bad_data_stands_behind_the_data_gate(fresh_taxi: Bench) -> None:
+def test_what_must_not_run_on_bad_data_stands_behind_the_data_gate(profiled_taxi: Bench) -> None:
     """In one and the same condition, on the gate's `proceed`; what comes before it stands in none."""
-    nodes = compiled(fresh_taxi)
+    nodes = compiled(profiled_taxi)
     conditions = {name: list(node.inputs.conditionals.items()) for name, node in nodes.items()}
     assert {name for name, found in conditions.items() if found} == BEHIND_THE_DATA_GATE
     for name in BEHIND_THE_DATA_GATE:
@@ -116,6 +125,34 @@ def test_what_must_not_run_on_bad_data_stands_behind_the_data_gate(fresh_taxi: B
         assert left.expression.operator.index_op.expression.placeholder.key == "_DataGate.decision"
         assert compare.rhs.value.int_value == 1
         assert "DataGate" in nodes[name].upstream_nodes
+
+
+def test_the_profiler_runs_alone_and_only_where_a_gate_needs_it(fresh_taxi: Bench) -> None:
+    """Behind the Evaluator, before the Gate, which reads what it measured."""
+    without = compiled(fresh_taxi)
+    assert "Profiler" not in without
+    assert not without["Gate"].inputs.inputs["profile"].channels
+    fresh_taxi.edit(lambda raw: raw["gates"]["satisfy"].append({"metric": "latency_p50_ms", "batch_size": 8, "max": 9}))
+    nodes = compiled(fresh_taxi)
+    assert "Evaluator" in nodes["Profiler"].upstream_nodes
+    assert set(nodes["Profiler"].downstream_nodes) == {"Gate"}
+    (channel,) = nodes["Gate"].inputs.inputs["profile"].channels
+    assert (channel.producer_node_query.id, channel.output_key) == ("Profiler", "profile")
+    for key, producer in (("model", "Trainer"), ("champion", "Champion"), ("examples", "ExampleGen")):
+        (channel,) = nodes["Profiler"].inputs.inputs[key].channels
+        assert channel.producer_node_query.id == producer
+
+
+def test_a_limit_does_not_measure_again(profiled_taxi: Bench) -> None:
+    """What is measured follows from batch sizes and slices; the limits are the Gate's."""
+    first = compiled(profiled_taxi)
+    index = next(
+        index
+        for index, gate in enumerate(yaml.safe_load(profiled_taxi.config.read_text())["gates"]["satisfy"])
+        if gate["metric"] == "latency_p50_ms"
+    )
+    assert differing(first, compiled(profiled_taxi, f"gates.satisfy.{index}.max=3")) == {"Gate"}
+    assert differing(first, compiled(profiled_taxi, f"gates.satisfy.{index}.batch_size=3")) == {"Profiler", "Gate"}
 
 
 def test_the_evaluator_measures_and_does_not_judge(fresh_taxi: Bench) -> None:

@@ -70,3 +70,22 @@ def test_training(tmp_path) -> None:
     assert note_of(node) == ""
     (tmp_path / "training.json").unlink()
     assert note_of(node) == ""
+
+
+def test_profile(tmp_path) -> None:
+    """What the candidate costs, as far as it was measured; nothing where the figures are gone or damaged."""
+    figures = [
+        {"metric": "latency_p50_ms", "value": 0.51234, "unit": "ms", "digest": "new", "batch_size": 1},
+        {"metric": "latency_p50_ms", "value": 9.0, "unit": "ms", "digest": "new", "batch_size": 64},
+        {"metric": "size_mb", "value": 0.6036, "unit": "MB", "digest": "new"},
+        {"metric": "size_mb", "value": 7.0, "unit": "MB", "digest": "old"},
+        {"metric": "peak_memory_mb", "value": None, "unit": "MB", "digest": "new"},
+    ]
+    file = tmp_path / "figures.json"
+    file.write_text(json.dumps({"candidate": "new", "figures": figures}))
+    node = record("Profiler", tmp_path, profile={})
+    assert note_of(node) == "p50 0.512 ms, size 0.604 MB"
+    file.write_text(json.dumps({"candidate": "new"}))
+    assert note_of(node) == "not measured"
+    file.write_text("{")
+    assert note_of(node) == note_of(record("Profiler")) == ""

@@ -13,17 +13,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from hypothesis import given
-from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.trainer import export
-from components.trainer.export import MISSING_INT, raw_spec_of, request_names, save
+from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import keras_for
 from components.trainer.inputs import Layout, layout_of
 from components.trainer.preprocessing import Preprocessing
+from components.trainer.requests import MISSING_INT, request_names
 from pipeline.models.taxi import big_tipper
-from schemas.errors import DataError
 from tests.components.first_run import FirstRun
 from tests.components.trainer.tiny import LABEL, RAW_SPEC, SCHEMA, Tiny, example
 from tests.resources import tiny_model
@@ -115,7 +113,7 @@ def test_it_loads_where_there_is_tensorflow_alone(answers: dict[str, Any]) -> No
 def test_the_signatures_of_the_taxi_model(answers: dict[str, Any]) -> None:
     """Three, each with the names, types and shapes that a client relies on."""
     signatures = answers["signatures"]
-    assert set(signatures) == {"serving_default", "serving_examples", "transform_features"}
+    assert set(signatures) == {"serving_default", "serving_examples", "transform_features", "model_features"}
     outputs = {"outputs": ["float32", [None, 1]]}
     assert signatures["serving_default"] == {
         "inputs": {
@@ -331,7 +329,7 @@ def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
     raw = tf.io.parse_example([example(index) for index in range(5)], RAW_SPEC)
     transformed = tiny.transformed.transform_features_layer()(raw)
     expected = model(layout.columns({**transformed, LABEL: transformed[LABEL]})[0])
-    np.testing.assert_array_equal(servable.predict(raw)["outputs"], expected)
+    np.testing.assert_array_equal(servable.predict(servable.features(raw))["outputs"], expected)
 
 
 # --- names and needs --------------------------------------------------------------------------------------------------
@@ -340,50 +338,6 @@ def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
 def test_the_raw_features_of_a_schema() -> None:
     """Fixed where the schema gives a shape, else of any length."""
     assert raw_spec_of(schema()) == RAW_SPEC
-
-
-@pytest.mark.parametrize(
-    ("feature", "name"),
-    [
-        ("fare", "fare"),
-        ("Fare", "Fare"),
-        ("mean radius", "mean_radius"),
-        ("a.b-c/d", "a_b_c_d"),
-        ("2nd", "f2nd"),
-        ("_hidden", "f_hidden"),
-        ("(x)", "f_x_"),
-        ("größe", "gruf6udfe"),
-        ("Ärger", "uc4rger"),
-    ],
-)
-def test_a_name_that_tensorflow_would_not_take_is_changed(feature: str, name: str) -> None:
-    """And no other."""
-    assert request_names([feature]) == {feature: name}
-
-
-@pytest.mark.parametrize("pair", [("mean radius", "mean_radius"), ("a.b", "a_b"), ("2nd", "f2nd")])
-def test_two_features_of_one_name_are_refused(pair: tuple[str, str]) -> None:
-    """Both are named, and the name that they would share."""
-    with pytest.raises(DataError) as caught:
-        request_names(["fare", *pair])
-    assert str(caught.value) == (
-        f"features {pair[0]!r} and {pair[1]!r}: would both be asked for as {request_names(pair[:1])[pair[0]]!r} "
-        "by the serving signature. Rename one of the columns."
-    )
-
-
-@given(st.lists(st.text(min_size=1), unique=True, max_size=5))
-def test_names_are_legal_and_different_or_refused(features: list[str]) -> None:
-    """Whatever the columns are called, TensorFlow takes the names as they are."""
-    from tensorflow.core.function.polymorphism import function_type
-
-    try:
-        names = request_names(features)
-    except DataError:
-        return
-    assert list(names) == features
-    assert len(set(names.values())) == len(features)
-    assert [function_type.sanitize_arg_name(name) for name in names.values()] == list(names.values())
 
 
 def test_features_of_the_label_alone_are_none_of_the_model(tiny: Tiny, tmp_path: Path) -> None:

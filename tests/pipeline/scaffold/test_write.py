@@ -88,10 +88,11 @@ def test_the_pipeline_has_no_fault(trees: tuple[Path, Written]) -> None:
 
 
 def test_the_gates_are_a_start(trees: tuple[Path, Written]) -> None:
-    """The model must beat what always answers the most frequent class."""
+    """The model must beat what always answers the most frequent class, be of some size, and serve what was trained."""
     gates = load_config(trees[0] / "satisfice.yaml").config.gates
     assert gates.optimize.metric == "sparse_categorical_accuracy"
-    (floor,) = gates.satisfy
+    floor, *payload = gates.satisfy
+    assert [gate.metric for gate in payload] == ["size_mb", "max_abs_difference", "feature_skew"]
     assert (floor.metric, floor.min) == ("sparse_categorical_accuracy", pytest.approx(1 / 3, abs=0.001))
 
 

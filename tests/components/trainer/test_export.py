@@ -111,7 +111,7 @@ def test_it_loads_where_there_is_tensorflow_alone(answers: dict[str, Any]) -> No
 
 
 def test_the_signatures_of_the_taxi_model(answers: dict[str, Any]) -> None:
-    """Three, each with the names, types and shapes that a client relies on."""
+    """Four, each with the names, types and shapes that a client relies on."""
     signatures = answers["signatures"]
     assert set(signatures) == {"serving_default", "serving_examples", "transform_features", "model_features"}
     outputs = {"outputs": ["float32", [None, 1]]}
@@ -328,7 +328,8 @@ def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
     servable = export._Servable(model, preprocessing(tiny), layout)
     raw = tf.io.parse_example([example(index) for index in range(5)], RAW_SPEC)
     transformed = tiny.transformed.transform_features_layer()(raw)
-    expected = model(layout.columns({**transformed, LABEL: transformed[LABEL]})[0])
+    columns = layout.as_columns(transformed)
+    expected = model({name: columns[name] for name in layout.features})
     np.testing.assert_array_equal(servable.predict(servable.features(raw))["outputs"], expected)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.slicer import slicer_lib
 
 from components.evaluation.eval_config import CANDIDATE, CHAMPION, LABEL
 from schemas.decision import Figure
@@ -48,6 +49,7 @@ def figures_of(slicing_metrics: Iterable[Any], digest: str) -> list[Figure]:
     return [
         figure
         for slice_key, outputs in slicing_metrics
+        if not slicer_lib.is_cross_slice_key(slice_key)  # slices compared with each other: no figure of one slice
         for figure in _figures_of_slice(
             {str(feature): _text(part) for feature, part in slice_key}, outputs[""][""], digest
         )

@@ -34,7 +34,7 @@ setup: $(COMPILED)  ## the environment in .venv, exactly as uv.lock says (nothin
 run: setup data  ## set up what is missing, then the taxi pipeline to a gated, pushed model [CONFIG=, ARGS=]
 	@$(BIN)/satisfice run $(CONFIG) $(ARGS)
 
-data: setup  ## the sample data, out of the installed tfx wheel into data/taxi and data/penguin
+data: setup  ## the sample data, out of the installed wheels into data/taxi, data/penguin and data/digits
 	@$(BIN)/python data/samples.py
 
 test: setup data  ## all tests [ARGS="-k gate"]
@@ -73,7 +73,7 @@ lock: $(TOOLS)  ## resolve the dependencies of pyproject.toml anew into uv.lock 
 	$(UV) lock --python $(PYTHON) $(ARGS)
 
 clean:  ## remove the environment, the sample data and all caches; what runs wrote stays
-	rm -rf .venv .tools data/taxi data/penguin .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .tools data/taxi data/penguin data/digits .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find $(PACKAGES) tests bench data -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- set-up -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The sample data in `data/taxi` and `data/penguin`, made of files that the installed tfx wheel carries; no download.
+"""The sample data in `data/taxi`, `data/penguin` and `data/digits`, made of files that the installed wheels of tfx and
+scikit-learn carry; no download.
 
 Run by `make data` as `python data/samples.py`. What is read and what is written is held against its SHA-256, so that a
 figure measured on one machine is measured on the same bytes on another. What already stands is left alone.
@@ -6,6 +7,7 @@ figure measured on one machine is measured on the same bytes on another. What al
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import hashlib
@@ -19,7 +21,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PENGUIN", "SAMPLES", "TAXI", "Sample", "SampleError", "main", "make", "penguin_csv"]
+__all__ = [
+    "DIGITS",
+    "PENGUIN",
+    "SAMPLES",
+    "TAXI",
+    "Sample",
+    "SampleError",
+    "digits_csv",
+    "main",
+    "make",
+    "package_folder",
+    "penguin_csv",
+]
 
 HERE = Path(__file__).resolve().parent
 
@@ -35,22 +49,24 @@ class Sample:
     Attributes:
         path: where it is written, below `data/`.
         sha256: of its content.
-        sources: path below the tfx package -> SHA-256, in the order in which `convert` takes their contents.
+        sources: path below the package -> SHA-256, in the order in which `convert` takes their contents.
         convert: from the contents of the sources to the content of the file.
+        package: whose wheel carries the sources.
     """
 
     path: str
     sha256: str
     sources: Mapping[str, str]
     convert: Callable[[Sequence[bytes]], bytes]
+    package: str = "tfx"
 
 
-def make(sample: Sample, tfx: Path, folder: Path = HERE) -> bool:
+def make(sample: Sample, package: Path, folder: Path = HERE) -> bool:
     """Writes the file unless it stands already; says whether it wrote.
 
     Args:
         sample: which.
-        tfx: the folder of the tfx package.
+        package: the folder of the sample's package.
         folder: below which the file is written: whole under another name, then renamed.
 
     Raises:
@@ -59,7 +75,7 @@ def make(sample: Sample, tfx: Path, folder: Path = HERE) -> bool:
     target = folder / sample.path
     if target.is_file() and _digest(target.read_bytes()) == sample.sha256:
         return False
-    content = sample.convert([_read(tfx / path, digest) for path, digest in sample.sources.items()])
+    content = sample.convert([_read(package / path, digest) for path, digest in sample.sources.items()])
     _expect(sample.sha256, content, f"{sample.path}, as converted")
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")  # hidden: a glob for *.csv never sees it
@@ -68,11 +84,25 @@ def make(sample: Sample, tfx: Path, folder: Path = HERE) -> bool:
     return True
 
 
+def package_folder(package: str) -> Path:
+    """Where a package is installed, without importing it, which would take seconds.
+
+    Raises:
+        SampleError: it is not.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SampleError(f"{package} is not installed in this Python. Run `make data`, which sets it up.")
+    return Path(spec.submodule_search_locations[0])
+
+
 def _read(path: Path, digest: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SampleError(f"{path}: cannot be read ({error.strerror}); expected in tfx 1.21.0. {_REMEDY}") from error
+        raise SampleError(
+            f"{path}: cannot be read ({error.strerror}); expected in the locked wheel. {_REMEDY}"
+        ) from error
     _expect(digest, content, str(path))
     return content
 
@@ -139,6 +169,27 @@ def _unscaled(name: str, share: float) -> str:
     return f"{low + share * (high - low):.{_DECIMALS[name]}f}"
 
 
+# --- digits -----------------------------------------------------------------------------------------------------------
+
+_PIXELS = 64
+_WHITE = 16
+
+
+def digits_csv(contents: Sequence[bytes]) -> bytes:
+    """A CSV of images and what they show, from scikit-learn's rows of 64 pixels between 0 and 16 and a digit.
+
+    An image is 8 by 8 pixels of one byte, 0 black to 255 white, row by row, as web-safe base64 without padding.
+    """
+    (content,) = contents
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["image", "digit"])
+    for row in csv.reader(gzip.decompress(content).decode("ascii").splitlines()):
+        pixels = bytes(int(float(value)) * 255 // _WHITE for value in row[:_PIXELS])
+        writer.writerow([base64.urlsafe_b64encode(pixels).decode("ascii").rstrip("="), int(float(row[_PIXELS]))])
+    return out.getvalue().encode("ascii")
+
+
 # --- what there is ----------------------------------------------------------------------------------------------------
 
 _TAXI_DIGEST = "cdaf0b5931442ef47693f408f25a37af710aca23fccb90a78f00930e89548805"
@@ -159,18 +210,21 @@ PENGUIN = Sample(
     },
     convert=penguin_csv,
 )
-SAMPLES = (TAXI, PENGUIN)
+DIGITS = Sample(
+    path="digits/data.csv",
+    sha256="26b0980478642acde007e4189ac220e7e87dbaf27c88de34de361e6bebdaa3be",
+    sources={"datasets/data/digits.csv.gz": "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"},
+    convert=digits_csv,
+    package="sklearn",
+)
+SAMPLES = (TAXI, PENGUIN, DIGITS)
 
 
 def main() -> int:
     """Makes all of them; 0, or 1 with the reason on standard error."""
-    spec = importlib.util.find_spec("tfx")  # finds the folder without importing, which would take seconds
-    if spec is None or not spec.submodule_search_locations:
-        print("tfx is not installed in this Python. Run `make data`, which sets it up.", file=sys.stderr)
-        return 1
     try:
         for sample in SAMPLES:
-            if make(sample, Path(spec.submodule_search_locations[0])):
+            if make(sample, package_folder(sample.package)):
                 print(f"data/{sample.path} written")
     except (SampleError, OSError) as error:
         print(error, file=sys.stderr)

@@ -1,5 +1,6 @@
 """The sample data: the known bytes, or nothing and the reason."""
 
+import base64
 import csv
 import importlib.util
 from collections import Counter
@@ -52,7 +53,9 @@ def test_what_stands_is_left_alone_and_what_is_damaged_is_written_again(tmp_path
 
 def test_missing_source(tmp_path):
     """A wheel without the file: the path, what was expected and the remedy; nothing is written."""
-    with pytest.raises(samples.SampleError, match=r"data\.csv: cannot be read .*expected in tfx 1\.21\.0.*make setup"):
+    with pytest.raises(
+        samples.SampleError, match=r"data\.csv: cannot be read .*expected in the locked wheel.*make setup"
+    ):
         samples.make(samples.TAXI, tmp_path / "nowhere", tmp_path)
     assert not (tmp_path / "taxi").exists()
 
@@ -86,7 +89,9 @@ def test_main(tmp_path, monkeypatch, capsys):
     """`make data` makes all of it, says what it wrote, and is silent the second time."""
     monkeypatch.setattr(samples, "make", lambda sample, tfx, make=samples.make: make(sample, tfx, tmp_path))
     assert samples.main() == 0
-    assert capsys.readouterr().out == "data/taxi/data.csv written\ndata/penguin/data.csv written\n"
+    assert capsys.readouterr().out == "".join(
+        f"data/{name}/data.csv written\n" for name in ("taxi", "penguin", "digits")
+    )
     assert samples.main() == 0
     assert capsys.readouterr().out == ""
 
@@ -100,3 +105,22 @@ def test_main_says_why_not(monkeypatch, capsys):
     monkeypatch.setattr(samples, "make", refuse)
     assert samples.main() == 1
     assert capsys.readouterr().err == "the wheel is another\n"
+
+
+def test_digits_are_images(tmp_path):
+    """1,797 images of 64 bytes, from black to white; the first is a 0 with a hole in it."""
+    assert samples.make(samples.DIGITS, samples.package_folder("sklearn"), tmp_path)
+    rows = rows_of(tmp_path / "digits" / "data.csv")
+    images = [base64.urlsafe_b64decode(row["image"] + "==") for row in rows]
+    assert len(rows) == 1_797
+    assert {len(image) for image in images} == {64}
+    assert {min(map(min, images)), max(map(max, images))} == {0, 255}
+    assert Counter(row["digit"] for row in rows).most_common()[-1] == ("8", 174)
+    assert rows[0]["digit"] == "0"
+    assert images[0][27] == images[0][28] == 0 < images[0][18]
+
+
+def test_a_package_that_is_not_there():
+    """What to do about it."""
+    with pytest.raises(samples.SampleError, match=r"no_such_package is not installed .*make data"):
+        samples.package_folder("no_such_package")

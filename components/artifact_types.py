@@ -6,7 +6,7 @@ properties repeat what a resolver or a condition in the graph has to read.
 
 from tfx.types import artifact
 
-__all__ = ["DataDecision", "Decision", "Profile"]
+__all__ = ["DataDecision", "Decision", "Profile", "TFLiteModels"]
 
 
 class Decision(artifact.Artifact):
@@ -42,4 +42,14 @@ class Profile(artifact.Artifact):
     """
 
     TYPE_NAME = "Profile"
+    PROPERTIES = {"digest": artifact.Property(type=artifact.PropertyType.STRING)}
+
+
+class TFLiteModels(artifact.Artifact):
+    """The `.tflite` files made of a model, and their record (`schemas.tflite.Export`).
+
+    Properties: `digest` of the SavedModel that they are made of.
+    """
+
+    TYPE_NAME = "TFLiteModels"
     PROPERTIES = {"digest": artifact.Property(type=artifact.PropertyType.STRING)}

@@ -18,16 +18,18 @@ from components.data_gate.component import DataGate
 from components.evaluation.eval_config import eval_config
 from components.evaluator.component import Evaluator
 from components.example_gen.component import ExampleGen
-from components.gate.component import Gate
+from components.gate.component import Gate, TFLiteFiles
 from components.lineage.baseline import BaselineStrategy
 from components.lineage.champion import ChampionStrategy
 from components.profiler.component import Profiler, is_needed
 from components.pusher.component import Pusher
 from components.statistics_gen.component import StatisticsGen
+from components.tflite.evaluator import TFLiteEvaluator
+from components.tflite.exporter import TFLiteExporter
 from components.trainer.run import custom_config
 from components.transform.component import Transform
 from pipeline.user_module import UserModule
-from schemas.config import PipelineConfig, config_digest
+from schemas.config import PipelineConfig, TFLiteConfig, config_digest
 
 __all__ = ["create_pipeline"]
 
@@ -89,7 +91,9 @@ def create_pipeline(
             schema=schema.outputs["schema"],
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["validate"]),
-            custom_config=custom_config(config.model, config.training, module.build_model_fingerprint),
+            custom_config=custom_config(
+                config.model, config.training, module.build_model_fingerprint, config.export.tflite
+            ),
         )
         champion = Resolver(
             strategy_class=ChampionStrategy,
@@ -118,6 +122,11 @@ def create_pipeline(
             # Alone on the machine: what runs beside it would be measured too.
             profiler.add_upstream_node(evaluator)
             profilers.append(profiler)
+        tflite = config.export.tflite
+        files = _tflite(config, tflite, trainer, transform, examples, schema) if tflite else []
+        for node in files[1:]:
+            for busy in (evaluator, *profilers):
+                node.add_upstream_node(busy)
         gate = Gate(
             trainer.outputs["model"],
             trainer.outputs["model_run"],
@@ -127,16 +136,41 @@ def create_pipeline(
             config_digest(config),
             accept_without_champion=accept_without_champion,
             profile=profilers[0].outputs["profile"] if profilers else None,
+            tflite=TFLiteFiles(files[0].outputs["tflite"], files[1].outputs["profile"], tflite) if tflite else None,
         )
-        pusher = Pusher(trainer.outputs["model"], gate.outputs["decision"], config.push, config.name)
+        pusher = Pusher(
+            trainer.outputs["model"],
+            gate.outputs["decision"],
+            config.push,
+            config.name,
+            tflite=files[0].outputs["tflite"] if files else None,
+        )
     return tfx_pipeline.Pipeline(
         pipeline_name=config.name,
         pipeline_root=root,
         components=[
             examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform, trainer,
-            champion, evaluator, *profilers, gate, pusher
+            champion, evaluator, *profilers, *files, gate, pusher
         ],
         enable_cache=True,
         metadata_connection_config=connection,
         beam_pipeline_args=list(beam_args),
     )  # fmt: skip
+
+
+def _tflite(
+    config: PipelineConfig, tflite: TFLiteConfig, trainer: Any, transform: Any, examples: Any, schema: Any
+) -> list[Any]:
+    """What makes the `.tflite` files, and what measures them."""
+    exporter = TFLiteExporter(
+        trainer.outputs["model"], examples.outputs["examples"], transform.outputs["transform_graph"], tflite
+    )
+    evaluator = TFLiteEvaluator(
+        exporter.outputs["tflite"],
+        trainer.outputs["model"],
+        examples.outputs["examples"],
+        schema.outputs["schema"],
+        eval_config(config.gates, config.model.label, "tflite"),
+        config.push.edge,
+    )
+    return [exporter, evaluator]

@@ -191,7 +191,7 @@ def show(
                 }
             )
             return
-        from runners.view import console_on, data_report, gate_table, nodes_table, runs_table
+        from runners.view import console_on, data_report, decision_tables, nodes_table, runs_table
 
         console = console_on(sys.stdout)
         console.print(runs_table([found]))
@@ -199,7 +199,7 @@ def show(
         for part in data_report(data_decision, every=every_slice):
             console.print(part)
         if decision:
-            console.print(gate_table(decision, every_slice=every_slice))
+            console.print(*decision_tables(decision, every_slice=every_slice), sep="\n")
             for reason in decision.reasons:
                 console.print(f"gate: {decision.outcome}: {reason}", markup=False, soft_wrap=True)
             for note in decision.notes:
@@ -218,6 +218,7 @@ def why(
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
     every_slice: Annotated[bool, typer.Option("--all", help="Every slice of every gate.")] = False,
+    payload: Annotated[str, typer.Option(help="saved_model, or tflite for the ladder of files alone.")] = "saved_model",
     markdown: Annotated[bool, typer.Option("--markdown", help="A table for a pull request.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -228,7 +229,9 @@ def why(
         from runners.why import why as ask
 
         found = ask(_lineage(config, overrides), what)
-        if as_json:
+        if payload == "tflite":
+            _print_ladder(found.edge(), found.push, as_json=as_json)
+        elif as_json:
             _print_json(found.as_dict())
         elif markdown:
             typer.echo(found.markdown())
@@ -285,6 +288,25 @@ def reject(
 
 
 @app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A SavedModel directory, or a .tflite file.")],
+    tensors: Annotated[bool, typer.Option("--tensors", help="Show every tensor or variable.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a payload holds, without running it: signatures, tensors or variables, operators, sizes, digest."""
+    with _errors(as_json, debug):
+        from runners.inspection import lines
+        from serving.inspect import inspect as look_into
+
+        found = look_into(path)
+        if as_json:
+            _print_json(found.as_dict())
+        else:
+            typer.echo("\n".join(lines(found, tensors=tensors)))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine lacks, and the remedy."""
     from dataclasses import asdict
@@ -311,7 +333,7 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
     from runners.local.quiet import noise_to
     from runners.run import begin, default_root
     from runners.run import run as run_pipeline
-    from runners.view import ProgressView, SilentView, console_on, data_report, gate_table, outcome_lines
+    from runners.view import ProgressView, SilentView, console_on, data_report, decision_tables, outcome_lines
     from schemas.load import load_config
 
     loaded = load_config(config, options.overrides)
@@ -334,7 +356,7 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
             for part in data_report(result.data_decision):
                 console.print(part)
             if result.decision:
-                console.print(gate_table(result.decision))
+                console.print(*decision_tables(result.decision), sep="\n")
             for line in outcome_lines(result, os.path.relpath(loaded.file)):
                 console.print(line, soft_wrap=True)
     if debug:
@@ -450,6 +472,21 @@ def _runner(name: str) -> Literal["local", "tfx-local"]:
     raise ConfigError(
         "command line", [Fault("--runner", "is not a runner", " or ".join(known), name, close_match(name, known))]
     )
+
+
+def _print_ladder(edge: Any, push: Any, *, as_json: bool) -> None:
+    """The `.tflite` files of a run: which one ships, and why the others do not."""
+    from runners.ladder import ladder_lines, ladder_table
+    from runners.view import console_on
+
+    if as_json:
+        pushed = push.edge.model_dump(mode="json") if push and push.edge else None
+        _print_json({"edge": edge.model_dump(mode="json"), "push": pushed})
+        return
+    console = console_on(sys.stdout)
+    console.print(ladder_table(edge))
+    for line in ladder_lines(edge, push.edge if push else None):
+        console.print(line, soft_wrap=True)
 
 
 register(app)

@@ -89,6 +89,13 @@ def _pusher(outputs: dict[str, OutputRecord]) -> str:
     return f"{outcome}, version {version}" if version else outcome
 
 
+def _tflite_exporter(outputs: dict[str, OutputRecord]) -> str:
+    if "tflite" not in outputs:
+        return ""
+    made = int(outputs["tflite"].properties.get("variants", 0))
+    return f"{made} files" if made != 1 else "1 file"
+
+
 _TELLERS = {
     "Baseline": _baseline,
     "ExampleGen": _example_gen,
@@ -96,6 +103,7 @@ _TELLERS = {
     "Trainer": _trainer,
     "Champion": _champion,
     "Profiler": _profiler,
+    "TFLiteExporter": _tflite_exporter,
     "Gate": _gate,
     "Pusher": _pusher,
 }

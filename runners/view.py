@@ -19,6 +19,7 @@ from rich.text import Text
 from components.gate.words import change_needed, is_upper, where
 from components.lineage.reader import NodeRecord, RunRecord
 from components.progress import CHANNEL_SUFFIX, Progress, read
+from runners.ladder import ladder_lines, ladder_table
 from runners.notes import note_of
 from schemas.decision import Comparison, DataDecision, Decision, GateResult, PushResult
 
@@ -27,6 +28,7 @@ __all__ = [
     "console_on",
     "data_report",
     "data_table",
+    "decision_tables",
     "drift_lines",
     "drift_table",
     "gate_table",
@@ -238,8 +240,21 @@ def gate_table(decision: Decision, *, every_slice: bool = False) -> Table:
     return table
 
 
+def decision_tables(decision: Decision, *, every_slice: bool = False) -> list[Table]:
+    """The gates on the SavedModel, and the ladder of files for devices where there is one."""
+    ladder = [ladder_table(decision.edge)] if decision.edge else []
+    return [gate_table(decision, every_slice=every_slice), *ladder]
+
+
 def outcome_lines(result: Any, config_file: str) -> list[str]:
     """What came out, and what to do next, as marked-up lines; `result` is a `runners.run.RunResult`."""
+    edge = result.decision.edge if result.decision else None
+    files = ladder_lines(edge, result.push.edge if result.push else None) if edge else []
+    return [*_served_lines(result, config_file), *files]
+
+
+def _served_lines(result: Any, config_file: str) -> list[str]:
+    """What became of the SavedModel."""
     decision, push = result.decision, result.push
     if result.outcome == "failed":
         return [f"[red]Failed:[/] {escape(str(result.error))}"]

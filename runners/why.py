@@ -11,7 +11,8 @@ from rich.markup import escape
 from components.gate.words import change_needed, is_upper, label, shown, where
 from components.lineage.reader import Lineage, RunRecord
 from runners.view import gate_table
-from schemas.decision import DataDecision, Decision, GateResult, PushResult
+from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, PushResult
+from schemas.errors import MetadataError
 
 __all__ = ["Why", "why"]
 
@@ -67,6 +68,20 @@ class Why:
         """What would have to change for each result that blocks."""
         gates = self.decision.gates if self.decision is not None else ()
         return [change for change in map(change_needed, gates) if change]
+
+    def edge(self) -> EdgeDecision:
+        """The Gate's choice of a `.tflite` file.
+
+        Raises:
+            MetadataError: the run came to none.
+        """
+        if self.decision is None or self.decision.edge is None:
+            raise MetadataError(
+                f"run {self.run.run_id}",
+                "decided on no .tflite file",
+                expected="a run of a configuration with export.tflite that came to the Gate",
+            )
+        return self.decision.edge
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""

@@ -30,6 +30,7 @@ from schemas.metrics import PROFILED, QUALITY, direction
 __all__ = [
     "BeamConfig",
     "ChampionGate",
+    "ClusteringConfig",
     "DataConfig",
     "EarlyStoppingConfig",
     "EdgeConfig",
@@ -39,6 +40,7 @@ __all__ = [
     "MetadataConfig",
     "ModelConfig",
     "PipelineConfig",
+    "PruningConfig",
     "PushConfig",
     "RunnerConfig",
     "SatisfyGate",
@@ -102,6 +104,7 @@ ServerVersion = Annotated[
 Duration = Annotated[
     str, Field(pattern=r"^\d+[smhd]$"), _expect("a number with its unit s, m, h or d, such as '30m' or '6h'")
 ]
+Variant = Literal["float32", "float16", "dynamic_int8", "int8", "int16x8"]
 Quantity = Annotated[int | str, _expect("a whole number, or text as Kubernetes has it, such as '8Gi' or '500m'")]
 
 
@@ -230,19 +233,45 @@ class TrainingConfig(Section):
 
 
 class PruningConfig(Section):
-    """Prune weights during training."""
+    """Set the smallest weights of each layer to zero during training, up to this share of them."""
 
     final_sparsity: Annotated[float, Field(gt=0, lt=1)]
 
 
-class TFLiteConfig(Section):
-    """Which `.tflite` files are made of the model, and which of them ships."""
+class ClusteringConfig(Section):
+    """Let the weights of each layer share this many values."""
 
-    variants: tuple[Literal["float32", "float16", "dynamic_int8", "int8", "int16x8"], ...] = ("float32",)
+    clusters: Annotated[int, Field(ge=2, le=256)]
+
+
+class TFLiteConfig(Section):
+    """Which `.tflite` files are made of the model, and which of them ships.
+
+    `blocks_saved_model`: where no variant passes its gates, the SavedModel is not pushed either. `quantization_aware`,
+    `pruning`, `clustering`: one of them at most, part of training, for `training.backend: tf_keras`.
+    """
+
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = ("float32",)
     choose: Literal["smallest_passing"] = "smallest_passing"
     blocks_saved_model: bool = False
     pruning: PruningConfig | None = None
+    clustering: ClusteringConfig | None = None
     quantization_aware: bool = False
+
+    @field_validator("variants")
+    @classmethod
+    def _once_each(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        again = next((name for name in variants if variants.count(name) > 1), None)
+        if again:
+            raise _refusal(f"names {again} twice", "each variant once")
+        return variants
+
+    @model_validator(mode="after")
+    def _one_compression(self) -> Self:
+        given = [name for name in ("pruning", "clustering", "quantization_aware") if getattr(self, name)]
+        if len(given) > 1:
+            raise _refusal(f"has {' and '.join(given)}", "one of pruning, clustering and quantization_aware")
+        return self
 
 
 class ExportConfig(Section):
@@ -298,7 +327,7 @@ class SatisfyGate(Section):
     unit. `max_ratio_to_champion`: candidate / champion at most, for metrics that should be small. `max_gap`: largest
     minus smallest value over the slices. `min_examples`: slices with fewer are reported and do not block.
     `batch_size`: of the requests of a latency, the smallest that was measured where it is left out. `against`: what a
-    payload's predictions are compared with.
+    payload's predictions are compared with. `variant`: the one `.tflite` file that the gate is for; without it, all of them.
     """
 
     metric: Metric
@@ -307,6 +336,7 @@ class SatisfyGate(Section):
     min_examples: NotNegative = 0
     batch_size: Positive | None = None
     against: Literal["saved_model", "trained", "serving_examples"] | None = None
+    variant: Variant | None = None
     min: float | None = None
     max: float | None = None
     max_gap: Annotated[float, Field(ge=0)] | None = None
@@ -327,6 +357,12 @@ class SatisfyGate(Section):
         if len(given) != 1:
             has = f"has {len(given)} conditions: {', '.join(given)}" if given else "has no condition"
             raise _refusal(has, f"exactly one of {', '.join(CONDITIONS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _variant_of_tflite(self) -> Self:
+        if self.variant and self.payload != "tflite":
+            raise _refusal("variant is given without payload: tflite", "both, or neither")
         return self
 
     @model_validator(mode="after")
@@ -556,6 +592,32 @@ class PipelineConfig(Section):
     metadata: MetadataConfig = MetadataConfig(sqlite=SqliteConfig())
     beam: BeamConfig = BeamConfig()
     runner: RunnerConfig = RunnerConfig()
+
+    @model_validator(mode="after")
+    def _edge_is_made_and_gated(self) -> Self:
+        made = self.export.tflite.variants if self.export.tflite else ()
+        gates = [gate for gate in self.gates.satisfy if gate.payload == "tflite"]
+        if not made and (gates or self.push.edge):
+            what = "push.edge is" if self.push.edge else "gates on payload: tflite are"
+            raise _refusal(f"{what} given, and no .tflite file is made", "export: {tflite: {variants: [...]}}")
+        absent = sorted({gate.variant for gate in gates if gate.variant} - set(made))
+        if absent:
+            raise _refusal(f"a gate names the variant {absent[0]}, which is not made", f"one of {', '.join(made)}")
+        if self.push.edge and not gates:
+            raise _refusal("push.edge is given without a gate on payload: tflite", "at least one such gate")
+        return self
+
+    @model_validator(mode="after")
+    def _compression_fits_backend(self) -> Self:
+        tflite, backend = self.export.tflite, self.training.backend
+        for name in ("quantization_aware", "pruning", "clustering"):
+            if tflite and getattr(tflite, name) and backend != "tf_keras":
+                raise _refusal(
+                    f"export.tflite.{name} is given with training.backend: {backend}, whose models "
+                    "tensorflow-model-optimization does not take",
+                    f"training.backend: tf_keras, or {name} left out",
+                )
+        return self
 
     def canonical(self) -> dict[str, Any]:
         """The configuration as plain JSON values, every default spelled out, keys as they stand in the file."""

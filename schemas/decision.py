@@ -21,11 +21,14 @@ __all__ = [
     "Comparison",
     "DataDecision",
     "Decision",
+    "EdgeDecision",
     "Figure",
     "Figures",
     "GateResult",
     "Outcome",
+    "Payload",
     "PushResult",
+    "Rung",
     "Verdict",
 ]
 
@@ -178,6 +181,47 @@ class Approval(_Record):
     user: str = ""
 
 
+class Rung(_Record):
+    """One variant of the `.tflite` ladder, as it was judged.
+
+    Attributes:
+        variant: its name.
+        digest: of its file; "" where none could be made.
+        verdict: `chosen`; `passes` where a smaller one was chosen; `blocked` by a gate; `unfit` for what was found wrong
+            with it before any gate.
+        problems: why it is unfit.
+        figures: on the whole eval split, by metric: size, latency, difference, and what the gates name.
+        gates: every verdict on it.
+    """
+
+    variant: str
+    digest: str
+    verdict: Literal["chosen", "passes", "blocked", "unfit"]
+    problems: tuple[str, ...] = ()
+    figures: dict[str, float] = {}
+    gates: tuple[GateResult, ...] = ()
+
+
+class EdgeDecision(_Record):
+    """Which `.tflite` file ships, or why none does.
+
+    Attributes:
+        outcome: as of `Decision`.
+        variant, digest: of the file that was chosen; "" where none was.
+        champion_digest, champion_version: of the file that devices have now; "" and None on the first run.
+        ladder: all variants, the smallest first, those without a file last.
+        reasons: one sentence each.
+    """
+
+    outcome: Outcome
+    variant: str = ""
+    digest: str = ""
+    champion_digest: str = ""
+    champion_version: int | None = None
+    ladder: tuple[Rung, ...]
+    reasons: tuple[str, ...]
+
+
 class Decision(_Record):
     """All the verdicts on one candidate, together.
 
@@ -191,6 +235,7 @@ class Decision(_Record):
         notes: what a reader should know beside the verdicts (examples that stand in no slice).
         config_digest: digest of the resolved configuration.
         approval: what a person decided after the gates; None where nobody did. The outcome follows it.
+        edge: which `.tflite` file ships beside the SavedModel; None where none is made.
     """
 
     outcome: Outcome
@@ -202,6 +247,7 @@ class Decision(_Record):
     notes: tuple[str, ...] = ()
     config_digest: str = ""
     approval: Approval | None = None
+    edge: EdgeDecision | None = None
 
 
 class PushResult(_Record):
@@ -215,6 +261,7 @@ class PushResult(_Record):
             nobody has allowed them since.
         reason: in one sentence.
         removed: the versions that retention removed afterwards.
+        edge: what was done with the `.tflite` file that was chosen; None where none is made.
     """
 
     pushed: bool
@@ -224,6 +271,7 @@ class PushResult(_Record):
     destination: str = ""
     reason: str
     removed: tuple[int, ...] = ()
+    edge: PushResult | None = None
 
 
 class Anomaly(_Record):

@@ -129,6 +129,8 @@ BINARY = frozenset(_BINARY)
 
 PROFILED: dict[str, ProfiledMetric] = {
     # what it costs; 1 MB is 10^6 bytes
+    "arena_mb": ProfiledMetric("MB"),
+    "compressed_size_mb": ProfiledMetric("MB"),
     "first_call_ms": ProfiledMetric("ms"),
     "latency_p50_ms": ProfiledMetric("ms", key="batch_size"),
     "latency_p95_ms": ProfiledMetric("ms", key="batch_size"),
@@ -143,6 +145,7 @@ PROFILED: dict[str, ProfiledMetric] = {
     "feature_skew": ProfiledMetric("1", slices="features"),
     "max_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
     "mean_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
+    "p99_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
 }
 
 

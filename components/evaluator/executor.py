@@ -20,7 +20,7 @@ from schemas.decision import FIGURES_FILE, Figures
 from schemas.errors import shorten
 from serving import payload
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "raw_types_of"]
 
 _METHODS = {"jackknife": "JACKKNIFE", "poisson_bootstrap": "POISSON_BOOTSTRAP"}
 
@@ -135,7 +135,7 @@ def _evaluate(config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_p
     models = _models(config, input_dict["model"], baseline)
     files = _files(input_dict["examples"], json.loads(exec_properties["example_splits"]))
     progress.begin("rows", _counted(input_dict["examples"], json.loads(exec_properties["example_splits"])))
-    rows = read_rows(files, models, config.slicing_specs, _raw_types(schema))
+    rows = read_rows(files, models, config.slicing_specs, raw_types_of(schema))
     paths = {name: path for name, (path, _) in models.items()}
     folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
     write_evaluation(folder, config, paths, metrics_per_slice(rows, config, schema))
@@ -174,7 +174,7 @@ def _schema(input_dict: Artifacts) -> Any:
     return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(uri))
 
 
-def _raw_types(schema: Any) -> dict[str, Any]:
+def raw_types_of(schema: Any) -> dict[str, Any]:
     """TensorFlow's type of each raw feature that the schema knows."""
     import tensorflow as tf
     from tensorflow_metadata.proto.v0 import schema_pb2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,14 @@ class Rows:
         labels: by model, shape [rows, ...].
         predictions: by model, shape [rows, outputs].
         slices: the indices of the rows in each slice, ascending; the key `()` is the whole.
+        features: transformed features that were asked to be kept, by model and name, shape [rows, ...].
     """
 
     count: int
     labels: Mapping[str, Array]
     predictions: Mapping[str, Array]
     slices: Mapping[SliceKey, npt.NDArray[np.int64]]
+    features: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
 
 class Served:
@@ -157,6 +159,7 @@ def read_rows(
     models: Mapping[str, tuple[str, Any]],
     slicing_specs: Iterable[Any],
     raw_types: Mapping[str, Any],
+    keep: Iterable[str] = (),
 ) -> Rows:
     """Predicts and slices all rows.
 
@@ -165,18 +168,20 @@ def read_rows(
         models: path and `tfma.ModelSpec` of each model, by the name that TFMA knows it by.
         slicing_specs: the `tfma.SlicingSpec`s.
         raw_types: the TensorFlow type of each raw feature by which rows may be sliced.
+        keep: names of transformed features to give with the rows, where a model has them.
 
     Raises:
         Unsupported: as `Served`, or a model gives no label.
     """
-    slicing = Slicing(slicing_specs)
+    slicing, wanted = Slicing(slicing_specs), set(keep)
     label_keys = {name: spec.label_key for name, (_, spec) in models.items()}
     predictions: dict[str, list[Array]] = {name: [] for name in models}
     labels: dict[str, list[Array]] = {name: [] for name in models}
+    kept: dict[str, dict[str, list[Array]]] = {name: {} for name in models}
     with ExitStack() as stack:
         served = {}
         for name, (path, spec) in models.items():
-            served[name] = Served(path, spec, {spec.label_key, *slicing.features})
+            served[name] = Served(path, spec, {spec.label_key, *slicing.features, *wanted})
             stack.callback(served[name].close)
             if spec.label_key not in served[name].features:
                 raise Unsupported(f"the label {spec.label_key!r} is not among the transformed features")
@@ -189,13 +194,16 @@ def read_rows(
                 prediction, features = model.run(batch)
                 predictions[name].append(prediction)
                 labels[name].append(features[label_keys[name]])
+                for key in wanted & features.keys():
+                    kept[name].setdefault(key, []).append(features[key])
                 transformed.append({key: features[key] for key in slicing.features if key in features})
             slicing.add(transformed, _raw(batch, types), len(batch))
             progress.advance(len(batch))
     if not slicing.count:
         raise Unsupported("there are no rows")
     joined = [{name: np.concatenate(arrays) for name, arrays in columns.items()} for columns in (labels, predictions)]
-    return Rows(slicing.count, joined[0], joined[1], slicing.rows())
+    given = {name: {key: np.concatenate(arrays) for key, arrays in one.items()} for name, one in kept.items()}
+    return Rows(slicing.count, joined[0], joined[1], slicing.rows(), given)
 
 
 def _batches(files: Sequence[str]) -> Iterator[Array]:

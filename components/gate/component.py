@@ -1,15 +1,32 @@
 """The `Gate` node."""
 
+from dataclasses import dataclass
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifact_types import Decision, Profile
+from components.artifact_types import Decision, Profile, TFLiteModels
 from components.code import code_fingerprint
 from components.gate import executor
-from schemas.config import GatesConfig
+from schemas.config import GatesConfig, TFLiteConfig
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "TFLiteFiles"]
+
+
+@dataclass(frozen=True)
+class TFLiteFiles:
+    """The ladder that the Gate chooses from.
+
+    Attributes:
+        files: the exporter's.
+        profile: what was measured of them.
+        config: the configuration's section.
+    """
+
+    files: types.BaseChannel
+    profile: types.BaseChannel
+    config: TFLiteConfig
 
 
 class GateSpec(component_spec.ComponentSpec):
@@ -19,6 +36,7 @@ class GateSpec(component_spec.ComponentSpec):
         "gates": component_spec.ExecutionParameter(type=str),
         "config_digest": component_spec.ExecutionParameter(type=str),
         "accept_without_champion": component_spec.ExecutionParameter(type=str),
+        "export": component_spec.ExecutionParameter(type=str, optional=True),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -26,6 +44,8 @@ class GateSpec(component_spec.ComponentSpec):
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "profile": component_spec.ChannelParameter(type=Profile, optional=True),
+        "tflite": component_spec.ChannelParameter(type=TFLiteModels, optional=True),
+        "tflite_profile": component_spec.ChannelParameter(type=Profile, optional=True),
         "served": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
     OUTPUTS = {
@@ -54,6 +74,7 @@ class Gate(base_component.BaseComponent):
         *,
         profile: types.BaseChannel | None = None,
         accept_without_champion: str = "",
+        tflite: TFLiteFiles | None = None,
     ) -> None:
         """Makes the node.
 
@@ -67,6 +88,7 @@ class Gate(base_component.BaseComponent):
             profile: the figures of the payloads themselves; without it, gates on them are not measured.
             accept_without_champion: why a candidate is accepted that cannot be compared with the champion, for the
                 record; "" where it is not.
+            tflite: the candidate's `.tflite` files; without them none is chosen.
         """
         super().__init__(
             GateSpec(
@@ -74,11 +96,14 @@ class Gate(base_component.BaseComponent):
                 model_run=model_run,
                 evaluation=evaluation,
                 profile=profile,
+                tflite=tflite.files if tflite else None,
+                tflite_profile=tflite.profile if tflite else None,
+                export=tflite.config.model_dump_json() if tflite else None,
                 served=served,
                 gates=gates.model_dump_json(by_alias=True),
                 config_digest=config_digest,
                 accept_without_champion=accept_without_champion,
-                code_fingerprint=code_fingerprint("components.gate", "schemas"),
+                code_fingerprint=code_fingerprint("components.gate", "components.tflite", "schemas"),
                 decision=types.Channel(type=Decision),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from components.gate.select import of_payload, same_figure, slices_of, whole_of
 from components.gate.words import label, shown
 from schemas.config import ChampionGate, GatesConfig, SatisfyGate
-from schemas.decision import Condition, Decision, Figure, GateResult, Outcome, Verdict
+from schemas.decision import Condition, Decision, Figure, GateResult, Outcome, Payload, Verdict
 from schemas.metrics import direction
 
 __all__ = ["Champion", "decide"]
@@ -48,7 +48,13 @@ class Champion:
 
 
 def decide(
-    gates: GatesConfig, digest: str, figures: Sequence[Figure], champion: Champion | None, config_digest: str = ""
+    gates: GatesConfig,
+    digest: str,
+    figures: Sequence[Figure],
+    champion: Champion | None,
+    config_digest: str = "",
+    payload: Payload = "saved_model",
+    variant: str = "",
 ) -> Decision:
     """Judges every gate and decides.
 
@@ -58,18 +64,25 @@ def decide(
         figures: of the candidate, whole split and slices.
         champion: the model now served, or None on the first run.
         config_digest: of the resolved configuration, for the record.
+        payload: what the candidate is; the gates on other payloads do not count. `optimize` is of the SavedModel.
+        variant: of a `.tflite` file; the gates that name another one do not count.
 
     Returns:
         `block` where any gate blocks; else `already_served` where the candidate's bytes are the champion's; else
         `pending` where a person has to approve; else `push`.
     """
     same = champion is not None and champion.digest == digest
-    judge = _Judge(digest, of_payload(figures, digest), champion, same)
+    judge = _Judge(digest, of_payload(figures, digest), champion, same, payload)
     results: list[GateResult] = []
-    if gates.optimize:
+    if gates.optimize and payload == "saved_model":
         results.append(judge.optimizing(gates.optimize))
-    for index, gate in enumerate(gates.satisfy):
-        results += judge.satisfying(f"gates.satisfy.{index}", gate)
+    counted = [
+        (f"gates.satisfy.{index}", gate)
+        for index, gate in enumerate(gates.satisfy)
+        if gate.payload == payload and gate.variant in (None, variant)
+    ]
+    for path, gate in counted:
+        results += judge.satisfying(path, gate)
     results.sort(key=_nearest_to_failing)
     blocking = [result for result in results if result.blocks]
     admitted: Outcome = "already_served" if same else "pending" if gates.approval == "required" else "push"
@@ -81,7 +94,7 @@ def decide(
         champion_version=champion.version if champion else None,
         gates=tuple(results),
         reasons=_reasons(outcome, blocking, results, champion),
-        notes=(*judge.notes(gates), *_on_champion(champion, results)),
+        notes=(*judge.notes([gate for _, gate in counted]), *_on_champion(champion, results)),
         config_digest=config_digest,
     )
 
@@ -128,6 +141,7 @@ class _Judge:
     figures: Sequence[Figure]
     champion: Champion | None
     same: bool
+    payload: Payload = "saved_model"
 
     def optimizing(self, gate: ChampionGate) -> GateResult:
         """The candidate may be worse than the champion by no more than the gate allows."""
@@ -156,10 +170,10 @@ class _Judge:
             return [self._gap(about, judged, gate.max_gap), *results]
         return [*(self._one(about, gate, figure) for figure in judged), *results]
 
-    def notes(self, gates: GatesConfig) -> Iterator[str]:
+    def notes(self, gates: Sequence[SatisfyGate]) -> Iterator[str]:
         """What the verdicts do not say: examples that lack the feature by which a gate slices stand in no slice."""
-        for keys in dict.fromkeys(gate.slice_by for gate in gates.satisfy if gate.slice_by):
-            gate = next(gate for gate in gates.satisfy if gate.slice_by == keys)
+        for keys in dict.fromkeys(gate.slice_by for gate in gates if gate.slice_by):
+            gate = next(gate for gate in gates if gate.slice_by == keys)
             whole = whole_of(self.figures, gate)
             sliced = sum(figure.n or 0 for figure in slices_of(self.figures, gate))
             if whole is not None and whole.n is not None and 0 < sliced < whole.n:
@@ -287,7 +301,7 @@ class _Judge:
             gate=about.path,
             condition=about.condition,
             metric=about.metric,
-            payload=figure.payload if figure else "saved_model",
+            payload=figure.payload if figure else self.payload,
             digest=self.digest,
             value=figure.value if figure else None,
             unit=figure.unit if figure else "1",

@@ -10,10 +10,13 @@ from pydantic import ValidationError
 
 from components.gate.decide import Champion, decide
 from components.lineage.served import saved_model_of
+from components.tflite.edge import EDGE_VERSION
+from components.tflite.select import choose, joined
 from components.work import Call, write_file, write_record
-from schemas.config import GatesConfig
-from schemas.decision import DECISION_FILE, FIGURES_FILE, TRAINING_FILE, Figures
+from schemas.config import GatesConfig, TFLiteConfig
+from schemas.decision import DECISION_FILE, FIGURES_FILE, TRAINING_FILE, EdgeDecision, Figures
 from schemas.errors import DigestMismatchError, NotAPayloadError
+from schemas.tflite import EXPORT_FILE, Export
 from serving import payload
 
 __all__ = ["judge"]
@@ -38,18 +41,46 @@ def judge(call: Call) -> None:
     profile = call.any("profile")
     if profile is not None:
         measured.append(_figures(profile, digest))
+    gates = GatesConfig.model_validate_json(call.parameters["gates"])
     decision = decide(
-        GatesConfig.model_validate_json(call.parameters["gates"]),
+        gates,
         digest,
         [figure for figures in measured for figure in figures.of(digest)],
         _champion(call.any("served"), measured, call.parameters.get("accept_without_champion", "")),
         call.parameters["config_digest"],
     )
+    files = call.any("tflite")
+    if files is not None:
+        edge = _edge(files, call.any("tflite_profile"), gates, digest)
+        blocks = TFLiteConfig.model_validate_json(call.parameters["export"]).blocks_saved_model
+        decision = joined(decision, edge, blocks_saved_model=blocks)
     output = call.outputs["decision"]
     output.properties["outcome"].string_value = decision.outcome
     output.properties["digest"].string_value = digest
     write_record(output, DECISION_FILE, decision)
     _bless(call.outputs["blessing"], model, decision.outcome in ("push", "already_served"))
+
+
+def _edge(files: Any, profile: Any | None, gates: GatesConfig, digest: str) -> EdgeDecision:
+    """Which of the candidate's `.tflite` files ships."""
+    file = Path(files.uri, EXPORT_FILE)
+    export = Export.model_validate_json(file.read_bytes())
+    if export.saved_model != digest:
+        raise DigestMismatchError(
+            str(file),
+            "was not made of the candidate",
+            expected=f"files of the digest {digest}",
+            got=export.saved_model,
+            remedy=f"Remove the folder {files.uri}: the next run converts anew.",
+        )
+    if profile is None:
+        return choose(export, (), gates, None)
+    measured = _figures(profile, digest)
+    version = profile.custom_properties[EDGE_VERSION].int_value
+    champion = (
+        Champion(measured.champion, version or None, measured.of(measured.champion)) if measured.champion else None
+    )
+    return choose(export, measured.figures, gates, champion)
 
 
 def _trained_digest(model: Any, model_run: Any) -> str:

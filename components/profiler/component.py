@@ -77,12 +77,12 @@ class Profiler(base_component.BaseComponent):
 
 def is_needed(gates: GatesConfig) -> bool:
     """Whether any gate names a figure that the Profiler measures."""
-    return any(gate.metric in PROFILED for gate in gates.satisfy)
+    return any(gate.metric in PROFILED and gate.payload == "saved_model" for gate in gates.satisfy)
 
 
 def needs_of(gates: GatesConfig) -> dict[str, list[Any]]:
     """What the gates ask to be measured, whatever their limits are."""
-    profiled = [gate for gate in gates.satisfy if gate.metric in PROFILED]
+    profiled = [gate for gate in gates.satisfy if gate.metric in PROFILED and gate.payload == "saved_model"]
     sliced = [gate for gate in profiled if PROFILED[gate.metric].slices == "rows"]
     return {
         "batch_sizes": sorted({gate.batch_size for gate in profiled if gate.batch_size}),

@@ -5,7 +5,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.types.system_executions import Deploy
 
-from components.artifact_types import Decision
+from components.artifact_types import Decision, TFLiteModels
 from components.pusher import driver, executor
 from schemas.config import PushConfig
 
@@ -23,6 +23,7 @@ class PusherSpec(component_spec.ComponentSpec):
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "decision": component_spec.ChannelParameter(type=Decision),
+        "tflite": component_spec.ChannelParameter(type=TFLiteModels, optional=True),
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
     TYPE_ANNOTATION = Deploy
@@ -42,7 +43,12 @@ class Pusher(base_component.BaseComponent):
     DRIVER_CLASS = driver.Driver
 
     def __init__(
-        self, model: types.BaseChannel, decision: types.BaseChannel, push: PushConfig, pipeline_name: str
+        self,
+        model: types.BaseChannel,
+        decision: types.BaseChannel,
+        push: PushConfig,
+        pipeline_name: str,
+        tflite: types.BaseChannel | None = None,
     ) -> None:
         """Makes the node.
 
@@ -51,11 +57,13 @@ class Pusher(base_component.BaseComponent):
             decision: the gate's, on that candidate.
             push: the configuration's section; its base paths are absolute.
             pipeline_name: for the version's manifest.
+            tflite: the candidate's `.tflite` files, of which the decision names one.
         """
         super().__init__(
             PusherSpec(
                 model=model,
                 decision=decision,
+                tflite=tflite,
                 push=push.model_dump_json(by_alias=True),
                 pipeline_name=pipeline_name,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),

@@ -9,10 +9,9 @@ from tfx.orchestration.portable import data_types as portable_data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils
 
-from components.pusher import publish
+from components.pusher.work import state_before
 from schemas.config import PushConfig
 from schemas.decision import DECISION_FILE, Decision
-from serving.store import VersionStore
 
 __all__ = ["Driver"]
 
@@ -33,7 +32,6 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         config = PushConfig.model_validate_json(execution_info.exec_properties["push"])
         uri = artifact_utils.get_single_uri(execution_info.input_dict["decision"])
         decision = Decision.model_validate_json(Path(uri, DECISION_FILE).read_bytes())
-        state = publish.served_state(decision, VersionStore(config.serving.base_path))
         result = driver_output_pb2.DriverOutput()
-        data_types_utils.set_metadata_value(result.exec_properties["served_state"], state)
+        data_types_utils.set_metadata_value(result.exec_properties["served_state"], state_before(decision, config))
         return result

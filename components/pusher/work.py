@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from components.lineage.served import saved_model_of
-from components.pusher.publish import push
+from components.pusher.publish import push, served_state
+from components.tflite.edge import for_devices, push_file, push_state, vocabularies_of
 from components.work import Call, write_record
-from schemas.config import PushConfig
-from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision
+from schemas.config import EdgeConfig, PushConfig
+from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, PushResult
+from schemas.tflite import EXPORT_FILE, Export
+from serving import payload
 from serving.store import VersionStore
 
-__all__ = ["publish_candidate"]
+__all__ = ["publish_candidate", "state_before"]
 
 
 def publish_candidate(call: Call) -> None:
@@ -24,7 +27,8 @@ def publish_candidate(call: Call) -> None:
     """
     model = call.one("model")
     decision = Decision.model_validate_json(Path(call.one("decision").uri, DECISION_FILE).read_bytes())
-    serving = PushConfig.model_validate_json(call.parameters["push"]).serving
+    config = PushConfig.model_validate_json(call.parameters["push"])
+    serving = config.serving
     record = push(
         decision,
         saved_model_of(model),
@@ -32,13 +36,42 @@ def publish_candidate(call: Call) -> None:
         _provenance(call, model, decision),
         serving.keep_versions,
     )
+    result = record.result
+    files = call.any("tflite")
+    if files is not None and config.edge is not None and decision.edge is not None:
+        result = result.model_copy(
+            update={"edge": _push_file(call, files, model, decision, config.edge, record.result)}
+        )
     pushed_model = call.outputs["pushed_model"]
-    write_record(pushed_model, PUSH_RESULT_FILE, record.result)
+    write_record(pushed_model, PUSH_RESULT_FILE, result)
     for name, value in record.properties(model.id, serving.base_path).items():
         if isinstance(value, int):
             pushed_model.custom_properties[name].int_value = value
         else:
             pushed_model.custom_properties[name].string_value = value
+
+
+def state_before(decision: Decision, config: PushConfig) -> str:
+    """What a recorded push depends on besides its inputs: see `components.pusher.publish.served_state`.
+
+    Raises:
+        StoreError: a base path cannot be read.
+    """
+    state = served_state(decision, VersionStore(config.serving.base_path))
+    return f"{state} edge {push_state(decision, config.edge.base_path)}" if config.edge and decision.edge else state
+
+
+def _push_file(
+    call: Call, files: Any, model: Any, decision: Decision, edge: EdgeConfig, pushed: PushResult
+) -> PushResult:
+    """Publishes the `.tflite` file that was chosen, with what devices must know."""
+    export = Export.model_validate_json(Path(files.uri, EXPORT_FILE).read_bytes())
+    assert decision.edge is not None
+    variant = export.of(decision.edge.variant)
+    told = for_devices(export, variant, vocabularies_of(saved_model_of(model)), pushed.version) if variant else {}
+    provenance = {**_provenance(call, model, decision), **told}
+    file = Path(files.uri, decision.edge.variant, payload.TFLITE_NAME)
+    return push_file(decision, file, edge.base_path, provenance)
 
 
 def _provenance(call: Call, model: Any, decision: Decision) -> dict[str, str]:

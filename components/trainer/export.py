@@ -1,4 +1,4 @@
-"""Writes a trained model as a SavedModel with four signatures, preprocessing included.
+"""Writes a trained model as a SavedModel with five signatures, preprocessing included.
 
 - `serving_default`: raw features by name, one tensor of shape `[batch]` each. Where the data schema lets a feature be
   missing, `""`, NaN or the smallest int64 says that it is.
@@ -7,11 +7,13 @@
   made of.
 - `model_features`: what `serving_default` takes, to what it feeds the model, in the same graph: whoever compares it with
   what the model was trained on finds skew.
+- `transformed`: the model's features as `transform_features` gives them, `[batch, …]` by name; no preprocessing stands
+  before the model. What a device runs is made of it.
 
-The first two return `outputs`, the model's output `[batch, k]`. Only the raw features that the model's features are
-made of are asked for: what feeds the label alone is not. A name that TensorFlow does not take as it is has `_` in place
-of what it does not take (`mean radius` is asked for as `mean_radius`), and begins with `f` where it would begin with no
-letter (`2nd` is asked for as `f2nd`).
+All but `transform_features` and `model_features` return `outputs`, the model's output `[batch, k]`. Of the raw features,
+only those that the model's features are made of are asked for: what feeds the label alone is not. A name that TensorFlow
+does not take as it is has `_` in place of what it does not take (`mean radius` is asked for as `mean_radius`), and begins
+with `f` where it would begin with no letter (`2nd` is asked for as `f2nd`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from components.trainer.inputs import Layout, as_column
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.requests import MISSING_INT, request_names
 
-__all__ = ["raw_spec_of", "save"]
+__all__ = ["TRANSFORMED_SIGNATURE", "raw_spec_of", "save"]
+
+TRANSFORMED_SIGNATURE = "transformed"
 
 
 def raw_spec_of(schema: Any) -> dict[str, Any]:
@@ -67,6 +71,7 @@ def save(
         "serving_examples": _examples_signature(module, serving_spec),
         "transform_features": _transform_signature(module, dict(raw_spec)),
         "model_features": model_features,
+        TRANSFORMED_SIGNATURE: _transformed_signature(module, layout),
     }
     tf.saved_model.save(module, destination, signatures=signatures)
     return names
@@ -167,6 +172,19 @@ def _transform_signature(module: _Servable, spec: Mapping[str, Any]) -> Any:
         return module.transformed(tf.io.parse_example(examples, spec))
 
     return transform_features
+
+
+def _transformed_signature(module: _Servable, layout: Layout) -> Any:
+    specs = {
+        name: tf.TensorSpec([None, *feature.shape], feature.dtype, name=name)
+        for name, feature in sorted(layout.features.items())
+    }
+
+    @tf.function(input_signature=[specs])
+    def transformed(features: Mapping[str, Any]) -> dict[str, Any]:
+        return module.predict(features)
+
+    return transformed
 
 
 def _inner_shape(feature: Any) -> list[int | None]:

@@ -9,18 +9,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.utils import io_utils
 
 from components.code import code_fingerprint
 from components.trainer.blocks import memory_budget_bytes
+from components.trainer.compress import Compressed, compress, compression_of
 from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import Fitted, fit, keras_for, seeded
 from components.trainer.inputs import Layout, block_rows, dataset, layout_of
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.reference import write_reference
 from components.trainer.rows import Reader, rows_stated
-from schemas.config import ModelConfig, TrainingConfig
+from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
 from serving import payload
 
@@ -30,18 +32,23 @@ _VALIDATION_ROWS = 1024
 """A batch of validation at least, which keeps no gradients."""
 
 
-def custom_config(model: ModelConfig, training: TrainingConfig, fingerprint: str) -> dict[str, str]:
+def custom_config(
+    model: ModelConfig, training: TrainingConfig, fingerprint: str, tflite: TFLiteConfig | None = None
+) -> dict[str, str]:
     """What the Trainer node hands to `run_fn`, and what its cache key therefore sees.
 
     Args:
         model: the configuration's section.
         training: the configuration's section.
         fingerprint: of the code of the user's `build_model`.
+        tflite: the configuration's section; what it says of training counts, and nothing else.
     """
+    compression = compression_of(tflite)
     return {
         "model": model.model_dump_json(by_alias=True),
         "training": training.model_dump_json(by_alias=True),
         "build_model_fingerprint": fingerprint,
+        **({"compression": compression.model_dump_json()} if compression else {}),
         "code_fingerprint": code_fingerprint("components.trainer", "serving", "schemas"),
     }
 
@@ -64,12 +71,14 @@ def run_fn(fn_args: Any) -> None:
     run_dir = Path(fn_args.model_run_dir)
     with tempfile.TemporaryDirectory(prefix="rows-", dir=_made(run_dir.parent)) as folder:
         reader = Reader(preprocessing, layout, raw_spec)
-        fitted = _fit(fn_args, model_config, training, module, layout, reader, folder, run_dir)
-    names = save(keras_for(training.backend), fitted.model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
+        fitted, small = _fit(fn_args, model_config, training, module, layout, reader, folder, run_dir)
+    model = small.model if small else fitted.model
+    names = save(keras_for(training.backend), model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
     record = {
         **fitted.as_record(),
+        **({"compression": small.record} if small else {}),
         "serving_features": names,
-        "parameters": int(fitted.model.count_params()),
+        "parameters": int(model.count_params()),
         "digest": payload.digest(fn_args.serving_model_dir),
     }
     (_made(run_dir) / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -84,8 +93,8 @@ def _fit(
     reader: Reader,
     folder: str,
     run_dir: Path,
-) -> Fitted:
-    """Reads both splits once, trains, and keeps the reference of the model in memory."""
+) -> tuple[Fitted, Compressed | None]:
+    """Reads both splits once, trains, makes the model smaller where that is asked for, and keeps its reference."""
     batch = training.global_batch_size
     held_out_batch = max(batch, _VALIDATION_ROWS)
     stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
@@ -100,20 +109,27 @@ def _fit(
         Path(folder, "validate.arrow"),
         stated.get("validate"),
     )
-    fitted = fit(
-        module.build_model,
-        layout,
-        model.hyperparameters,
-        training,
-        dataset(train.blocks, layout, batch, shuffle_seed=training.seed),
-        dataset(held_out.blocks, layout, held_out_batch),
-        train.blocks.rows,
-    )
+    rows = dataset(train.blocks, layout, batch, shuffle_seed=training.seed)
+    validate = dataset(held_out.blocks, layout, held_out_batch)
+    fitted = fit(module.build_model, layout, model.hyperparameters, training, rows, validate, train.blocks.rows)
+    small = _compressed(fn_args.custom_config, keras_for(training.backend), fitted, rows, validate)
     if held_out.blocks.rows:
-        write_reference(fitted.model, dataset(held_out.blocks, layout, held_out_batch), _made(run_dir))
-    return fitted
+        shipped = small.model if small else fitted.model
+        write_reference(shipped, dataset(held_out.blocks, layout, held_out_batch), _made(run_dir))
+    return fitted, small
 
 
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _compressed(
+    custom: dict[str, str], keras: ModuleType, fitted: Fitted, train: tf.data.Dataset, validate: tf.data.Dataset
+) -> Compressed | None:
+    """The model trained on in the way that the configuration asks for; None where it asks for none."""
+    if "compression" not in custom:
+        return None
+    epochs = len(next(iter(fitted.history.values()), []))
+    tflite = TFLiteConfig.model_validate_json(custom["compression"])
+    return compress(keras, fitted.model, tflite, train, validate, epochs)

@@ -33,13 +33,18 @@ def _example_gen(parameters: Mapping[str, Any], _: Artifacts) -> dict[str, str |
 
 
 def _pusher(parameters: Mapping[str, Any], inputs: Artifacts) -> dict[str, str | int | float]:
-    from components.pusher.publish import served_state
+    from components.pusher.work import state_before
     from schemas.decision import Decision
-    from serving.store import VersionStore
 
-    base_path = PushConfig.model_validate_json(parameters["push"]).serving.base_path
     decision = Decision.model_validate_json(Path(inputs["decision"][0].uri, "decision.json").read_bytes())
-    return {"served_state": served_state(decision, VersionStore(base_path))}
+    return {"served_state": state_before(decision, PushConfig.model_validate_json(parameters["push"]))}
+
+
+def _tflite_evaluator(parameters: Mapping[str, Any], _: Artifacts) -> dict[str, str | int | float]:
+    from components.profiler.machine import machine
+    from components.tflite.edge import devices_state
+
+    return {"machine": machine(), "devices_state": devices_state(str(parameters["base_path"]))}
 
 
 def _profiler(_: Mapping[str, Any], __: Artifacts) -> dict[str, str | int | float]:
@@ -52,6 +57,7 @@ _DRIVERS: dict[str, _Driver] = {
     "components.example_gen.component.ExampleGen": _example_gen,
     "components.profiler.component.Profiler": _profiler,
     "components.pusher.component.Pusher": _pusher,
+    "components.tflite.evaluator.TFLiteEvaluator": _tflite_evaluator,
 }
 
 

@@ -20,18 +20,20 @@ from tfx.orchestration import metadata, pipeline
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.types import standard_artifacts
 
-from components.artifact_types import Decision, Profile
+from components.artifact_types import Decision, Profile, TFLiteModels
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
 from components.evaluation.eval_config import eval_config
 from components.evaluator.component import Evaluator
 from components.example_gen.component import ExampleGen
-from components.gate.component import Gate
+from components.gate.component import Gate, TFLiteFiles
 from components.profiler.component import Profiler
 from components.pusher.component import Pusher
 from components.statistics_gen.component import StatisticsGen
+from components.tflite.evaluator import TFLiteEvaluator
+from components.tflite.exporter import TFLiteExporter
 from components.transform.component import Transform
-from schemas.config import GatesConfig, PushConfig, SourceConfig, ValidateConfig
+from schemas.config import EdgeConfig, GatesConfig, PushConfig, SourceConfig, TFLiteConfig, ValidateConfig
 from tests.workbench import REPOSITORY
 
 
@@ -85,12 +87,28 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         GatesConfig.model_validate({"optimize": {"metric": "auc"}}),
         "c0ffee",
         profile=channel(Profile),
+        tflite=TFLiteFiles(channel(TFLiteModels), channel(Profile), TFLiteConfig()),
     ),
     "Pusher": lambda: Pusher(
         channel(standard_artifacts.Model),
         channel(Decision),
         PushConfig.model_validate({"serving": {"base_path": "/serving/taxi"}}),
         "taxi",
+        channel(TFLiteModels),
+    ),
+    "TFLiteExporter": lambda: TFLiteExporter(
+        channel(standard_artifacts.Model),
+        channel(standard_artifacts.Examples),
+        channel(standard_artifacts.TransformGraph),
+        TFLiteConfig(),
+    ),
+    "TFLiteEvaluator": lambda: TFLiteEvaluator(
+        channel(TFLiteModels),
+        channel(standard_artifacts.Model),
+        channel(standard_artifacts.Examples),
+        channel(standard_artifacts.Schema),
+        eval_config(GatesConfig.model_validate({"optimize": {"metric": "auc"}}), "label", "tflite"),
+        EdgeConfig(base_path="/edge/taxi"),
     ),
 }
 each = pytest.mark.parametrize("name", COMPONENTS)

@@ -40,13 +40,22 @@ USED = {
     "training.early_stopping.metric",
     "training.early_stopping.mode",
     "training.early_stopping.patience",
+    "export.tflite.variants",
+    "export.tflite.choose",
+    "export.tflite.blocks_saved_model",
+    "export.tflite.quantization_aware",
+    "export.tflite.pruning.final_sparsity",
+    "export.tflite.clustering.clusters",
     "gates.optimize.metric",
     "gates.optimize.at_least_champion_minus",
     "gates.optimize.on_inconclusive",
     "gates.approval",
     "gates.intervals",
     "gates.satisfy.*.metric",
+    "gates.satisfy.*.payload",
     "gates.satisfy.*.batch_size",
+    "gates.satisfy.*.against",
+    "gates.satisfy.*.variant",
     "gates.satisfy.*.slice_by",
     "gates.satisfy.*.min_examples",
     "gates.satisfy.*.min",
@@ -57,6 +66,7 @@ USED = {
     "gates.satisfy.*.max_ratio_to_champion",
     "push.serving.base_path",
     "push.serving.keep_versions",
+    "push.edge.base_path",
     "metadata.sqlite.path",
     "beam.args",
     "runner.max_parallel",
@@ -92,15 +102,8 @@ def test_full_configuration():
         "training.deterministic",
         "training.warm_start",
         "training.tune",
-        "export.tflite",
-        "gates.satisfy.6.payload",
-        "gates.satisfy.7.payload",
-        "gates.satisfy.8.payload",
-        "gates.satisfy.9.payload",
-        "gates.satisfy.7.against",
         "push.serving.server_version",
         "push.serving.confirm",
-        "push.edge",
         "serving",
         "schedule",
         "kubeflow",
@@ -156,7 +159,7 @@ def test_what_to_write_instead():
     expected = {later.path: later.expected for later in LATER if not later.refuses}
     assert expected["data.source.format"] == "'csv' or 'parquet' or 'arrow' or 'tfrecord'"
     assert expected["training.mixed_precision"] == "false"
-    assert expected["push.edge"] == "this key left out"
+    assert expected["schedule"] == "this key left out"
     assert expected["beam.runner"] == "'local' or 'direct'"
 
 

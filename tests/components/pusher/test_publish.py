@@ -55,6 +55,7 @@ def test_an_admitted_candidate_becomes_a_version(model: Path, store: VersionStor
         "destination": str(store.base_path / "1"),
         "reason": "Published as version 1.",
         "removed": (),
+        "edge": None,
     }
     assert store.manifest(1).provenance == {"pipeline": "taxi"}
     assert record.pushed_at == store.manifest(1).published_at
@@ -81,6 +82,7 @@ def test_what_is_not_admitted_touches_nothing(
         "destination": "",
         "reason": words,
         "removed": (),
+        "edge": None,
     }
     assert not store.base_path.exists()
 

@@ -1,0 +1,189 @@
+"""The `.tflite` ladder of the taxi and the digits pipeline: size, latency, quality and parity, into RESULTS.md.
+
+    python -m bench.tflite [--cases "taxi; digits"] [--kept]
+
+Each case is a run of the pipeline itself, in a folder of its own; the figures are those by which its gate decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.process import REPOSITORY
+from bench.results import machine, table, write_section
+from schemas.tflite import VARIANTS
+
+__all__ = ["CASES", "main", "read_case", "run_case"]
+
+WORK = REPOSITORY / "bench" / "work" / "tflite"
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "taxi": ("satisfice.yaml", {}),
+    "digits": ("digits.yaml", {}),
+    "digits, quantization-aware": ("digits.yaml", {"quantization_aware": True}),
+    "digits, pruned to 80 %": ("digits.yaml", {"pruning": {"final_sparsity": 0.8}}),
+    "digits, 16 values per layer": ("digits.yaml", {"clustering": {"clusters": 16}}),
+}
+_QUALITY = {"satisfice.yaml": "auc", "digits.yaml": "sparse_categorical_accuracy"}
+_CALLS = 300
+_COLUMNS = (
+    ("size", "size_mb", 1e3, "{:.1f} kB"),
+    ("packed", "compressed_size_mb", 1e3, "{:.1f} kB"),
+    ("p50", "latency_p50_ms", 1e3, "{:.1f} µs"),
+    ("peak memory", "peak_memory_mb", 1.0, "{:.1f} MB"),
+    ("largest difference", "max_abs_difference", 1.0, "{:.4f}"),
+    ("classes alike", "class_agreement", 100.0, "{:.2f} %"),
+)
+
+
+def main() -> None:
+    """Runs the cases that are asked for, and rewrites the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", default="; ".join(CASES), help="separated by semicolons")
+    parser.add_argument("--kept", action="store_true", help="read what earlier runs left, and run nothing")
+    arguments = parser.parse_args()
+    asked = [name.strip() for name in arguments.cases.split(";")]
+    if not arguments.kept:
+        for name in asked:
+            run_case(name)
+    found = {name: read_case(name) for name in asked}
+    write_section("tflite", _section(found))
+    print(_section(found))
+
+
+def run_case(name: str) -> None:
+    """Runs a pipeline in the case's folder."""
+    source, compression = CASES[name]
+    folder = _folder(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    text = yaml.safe_dump(_config(source, compression), sort_keys=False)
+    (folder / source).write_text(text, encoding="utf-8")
+    _satisfice("run", folder / source)
+
+
+def read_case(name: str) -> dict[str, Any]:
+    """What a run of the case decided by.
+
+    Returns:
+        `ladder`, `nodes` (seconds), `quality` (name of the metric), `saved_model` (figures), `compression` (the Trainer's
+        record, or None).
+    """
+    source, _ = CASES[name]
+    folder, quality = _folder(name), _QUALITY[source]
+    result = _satisfice("show", "latest", folder / source)
+    (training,) = folder.glob("pipelines/*/Trainer/model_run/*/training.json")
+    (model,) = folder.glob("pipelines/*/Trainer/model/*/Format-Serving")
+    return {
+        "ladder": result["decision"]["edge"]["ladder"],
+        "nodes": {node["node"]: node["seconds"] for node in result["nodes"]},
+        "quality": quality,
+        "saved_model": {
+            "size_mb": sum(file.stat().st_size for file in model.rglob("*") if file.is_file()) / 1e6,
+            "latency_p50_ms": _latency_ms(model),
+            quality: next(gate["value"] for gate in result["decision"]["gates"] if gate["metric"] == quality),
+        },
+        "compression": json.loads(training.read_text(encoding="utf-8")).get("compression"),
+    }
+
+
+def _folder(name: str) -> Path:
+    return WORK / name.replace(" ", "-").replace(",", "").replace("%", "percent")
+
+
+def _satisfice(*arguments: str | Path) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "runners.cli", *map(str, arguments), "--json"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return json.loads(done.stdout)
+
+
+def _config(source: str, compression: Mapping[str, Any]) -> dict[str, Any]:
+    """The shipped configuration with all variants, and gates that any of them may meet."""
+    raw: dict[str, Any] = yaml.safe_load((REPOSITORY / source).read_text(encoding="utf-8"))
+    raw["data"]["source"]["path"] = str(REPOSITORY / raw["data"]["source"]["path"])
+    raw["data"]["schema"] = str(REPOSITORY / raw["data"]["schema"])
+    raw["export"] = {"tflite": {"variants": list(VARIANTS), **compression}}
+    own = [gate for gate in raw["gates"]["satisfy"] if gate.get("payload", "saved_model") == "saved_model"]
+    raw["gates"]["satisfy"] = [
+        *(gate for gate in own if gate["metric"] == _QUALITY[source]),
+        {"metric": _QUALITY[source], "payload": "tflite", "min": 0.5},
+    ]
+    return raw
+
+
+def _latency_ms(model: Path) -> float:
+    """Median of calls with one row of zeros, in this process."""
+    import tensorflow as tf
+
+    call = tf.saved_model.load(str(model)).signatures["transformed"]
+    row = {
+        name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in call.structured_input_signature[1].items()
+    }
+    seconds = []
+    for _ in range(_CALLS):
+        begun = time.perf_counter()
+        call(**row)
+        seconds.append(time.perf_counter() - begun)
+    return 1e3 * statistics.median(seconds)
+
+
+def _section(found: Mapping[str, Mapping[str, Any]]) -> str:
+    parts = [
+        "## Files for devices",
+        f"`python -m bench.tflite`; {machine()}. Quality, differences and classes on the whole `eval` split, by LiteRT's "
+        "interpreter on the file itself, against the SavedModel; p50 of one row with one thread, all variants in turns in "
+        "one process (the SavedModel's apart, through TensorFlow); packed with gzip.",
+    ]
+    for name, case in found.items():
+        parts += [f"### {name}", _table(case), _told(case)]
+    return "\n\n".join(parts)
+
+
+def _table(case: Mapping[str, Any]) -> str:
+    rows = {rung["variant"]: rung for rung in case["ladder"]}
+    plain = rows["float32"]["figures"]["size_mb"]
+    lines = [["SavedModel", *_cells(case["saved_model"], case["quality"]), ""]]
+    for variant in VARIANTS:
+        rung = rows[variant]
+        share = f"{rung['figures']['size_mb'] / plain:.3f}" if rung["figures"] else ""
+        cells = _cells(rung["figures"], case["quality"])
+        lines.append([variant, *cells, share] if rung["figures"] else [variant, *cells, rung["problems"][0][:80]])
+    return table(["", *(title for title, *_ in _COLUMNS), case["quality"], "size / float32"], lines)
+
+
+def _cells(figures: Mapping[str, float], quality: str) -> list[str]:
+    cells = [form.format(figures[key] * scale) if key in figures else "" for _, key, scale, form in _COLUMNS]
+    return [*cells, f"{figures[quality]:.4f}" if quality in figures else ""]
+
+
+def _told(case: Mapping[str, Any]) -> str:
+    exporter, evaluator = (case["nodes"][node] for node in ("TFLiteExporter", "TFLiteEvaluator"))
+    text = f"Converting took {exporter:.1f} s, evaluating and measuring {evaluator:.1f} s."
+    if case["compression"]:
+        before, after = (case["compression"][key] for key in ("before", "after"))
+        name = next(key for key in before if key != "val_loss")
+        reached = {key: case["compression"][key] for key in ("sparsity", "values") if key in case["compression"]}
+        text += f" Training on: {name} {before[name]:.4f} before, {after[name]:.4f} after"
+        text += f"; reached {json.dumps(reached)}." if reached else "."
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Rows of the train split by which a quantized file finds the ranges of its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.tflite.convert import Source
+
+__all__ = ["ROWS", "features_of", "sample"]
+
+ROWS = 500
+"""More rows move the ranges no further on the sample data, and each costs the converter a call."""
+
+Array = npt.NDArray[Any]
+
+_BATCH_ROWS = 8192
+_READ_BUFFER_BYTES = 8 << 20
+
+
+def sample(files: Iterable[str | Path], rows: int = ROWS, seed: int = 0) -> Array:
+    """Some serialized tf.Examples, each as likely as any other, wherever in the files it stands.
+
+    Args:
+        files: TFRecord files, gzipped where their names say so.
+        rows: how many at most.
+        seed: the same seed draws the same rows of the same files.
+
+    Returns:
+        `[rows]`, bytes.
+    """
+    random = np.random.default_rng(seed)
+    kept: Array = np.zeros(0, object)
+    lots: Array = np.zeros(0, np.float64)
+    for batch in _batches(sorted(str(file) for file in files)):
+        kept = np.concatenate([kept, np.asarray(batch, object)])
+        lots = np.concatenate([lots, random.random(len(batch))])
+        if len(kept) > rows:
+            chosen = np.sort(np.argpartition(lots, rows)[:rows])
+            kept, lots = kept[chosen], lots[chosen]
+    return kept
+
+
+def features_of(source: Source, examples: Array) -> dict[str, Array]:
+    """What a file made of `source` would be called with on some rows, by the names of its arguments.
+
+    Args:
+        source: whose SavedModel has the signature `transform_features`.
+        examples: serialized tf.Examples.
+    """
+    if not len(examples):
+        return {
+            name: np.zeros((0, *spec.shape[1:]), spec.dtype.as_numpy_dtype) for name, spec in source.arguments.items()
+        }
+    transform = source.model.signatures["transform_features"]
+    transformed = transform(examples=tf.constant(list(examples)))
+    return {name: transformed[name].numpy() for name in source.arguments}
+
+
+def _batches(files: Sequence[str]) -> Iterable[Array]:
+    for file in files:
+        compression = "GZIP" if file.endswith(".gz") else ""
+        records = tf.data.TFRecordDataset(file, compression, buffer_size=_READ_BUFFER_BYTES)
+        yield from records.batch(_BATCH_ROWS).as_numpy_iterator()

@@ -46,7 +46,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if exec_properties.get("input_fingerprint"):
             snapshot.check_fingerprint(exec_properties["input_fingerprint"])
         recipe = Recipe.of(list(snapshot.digests), source.format, columns, weights, exec_properties["code_fingerprint"])
-        earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}"))
+        # Not its own: what an attempt that was killed has left there makes way.
+        earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}") if path.parent != folder)
         how = self._beam() if exec_properties.get("on_beam") else {}
         progress.begin("rows")
         written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, **how)

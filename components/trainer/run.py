@@ -69,7 +69,8 @@ def run_fn(fn_args: Any) -> None:
     raw_spec = raw_spec_of(io_utils.SchemaReader().read(fn_args.schema_path))
 
     run_dir = Path(fn_args.model_run_dir)
-    with tempfile.TemporaryDirectory(prefix="rows-", dir=_made(run_dir.parent)) as folder:
+    # Below the node's own output, which goes when an attempt that was killed is made again.
+    with tempfile.TemporaryDirectory(prefix=".rows-", dir=_made(run_dir)) as folder:
         reader = Reader(preprocessing, layout, raw_spec)
         fitted, small = _fit(fn_args, model_config, training, module, layout, reader, folder, run_dir)
     model = small.model if small else fitted.model

@@ -8,12 +8,14 @@ are merged in the order of the files whether they were known or not, so that the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import logging
 import math
 import os
+import time
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -32,6 +34,8 @@ __all__ = ["AnalyzerCache", "Entry", "NotKeptError", "decode", "encode"]
 
 _VERSION = 1
 _KEPT_BYTES = 1 << 30
+_HALF_SUFFIX = ".half"
+_HALF_KEPT_S = 3600.0
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, IndexError, zipfile.BadZipFile, zlib.error)
 _TUPLES = {
     kind.__name__: kind
@@ -88,7 +92,8 @@ class AnalyzerCache:
         except _DAMAGE as error:
             _log.warning("What is kept of %s cannot be used, and is made anew: %s", file, error)
             return None
-        os.utime(path)
+        with contextlib.suppress(OSError):  # somebody else's file, or one that another run has just taken out
+            os.utime(path)
         return entry
 
     def keep(self, file: str, accumulations: Sequence[str], entry: Entry) -> Entry:
@@ -105,22 +110,34 @@ class AnalyzerCache:
         except NotKeptError as reason:
             _log.info("The analysis of %s is not kept: %s", file, reason)
             return entry
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(f".{os.getpid()}")
-        half.write_bytes(content)
-        half.replace(path)
+        half = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}{_HALF_SUFFIX}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half.write_bytes(content)
+            half.replace(path)
+        except OSError as error:
+            _log.warning("The analysis of %s is not kept: %s", file, error)
+            _remove(half)
         return _unpack(content, path.stem, len(accumulations))
 
     def prune(self, limit_bytes: int = _KEPT_BYTES) -> None:
-        """Takes out the entries that were not used for the longest time, until the others fit."""
-        if not self._folder.is_dir():
-            return
-        found = [(path.stat(), path) for path in self._folder.glob("*.npz")]
+        """Takes out the entries that were not used for the longest time, until the others fit; and what kills have left."""
         held = 0
-        for state, path in sorted(found, key=lambda one: one[0].st_mtime_ns, reverse=True):
+        for state, path in sorted(self._files("*.npz"), key=lambda one: one[0].st_mtime_ns, reverse=True):
             held += state.st_size
             if held > limit_bytes:
-                path.unlink(missing_ok=True)
+                _remove(path)
+        for state, path in self._files(f"*{_HALF_SUFFIX}"):
+            if time.time() - state.st_mtime > _HALF_KEPT_S:  # another run may be writing a newer one
+                _remove(path)
+
+    def _files(self, pattern: str) -> list[tuple[os.stat_result, Path]]:
+        """Those that are still there: another run may be pruning too."""
+        found = []
+        for path in self._folder.glob(pattern):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat(), path))
+        return found
 
     def _path(self, file: str, accumulations: Sequence[str]) -> Path | None:
         key = self._keys.get(file)
@@ -128,6 +145,14 @@ class AnalyzerCache:
             return None
         parts = [_VERSION, np.__version__, key, self._made_by, list(accumulations)]
         return self._folder / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.npz"
+
+
+def _remove(path: Path) -> None:
+    """Removes a file of the cache; that it cannot be removed is no reason for the node to fail."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("%s stays: %s", path, error)
 
 
 # --- an entry as bytes ------------------------------------------------------------------------------------------------

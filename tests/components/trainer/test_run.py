@@ -93,14 +93,14 @@ def test_rows_of_one_class_are_refused_before_anything_is_trained(tiny: Tiny, tm
     write_raw(tmp_path / "even", range(0, 20, 2))
     with pytest.raises(DataError, match="label 'label': has one class only: all 10 rows of the train split hold 0"):
         train(tiny, tmp_path / "model", training(), train_files=[str(tmp_path / "even")])
-    assert not list((tmp_path / "model").iterdir())
+    assert not [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("backend", ["tf_keras", "keras3"])
 def test_memory_does_not_decide_what_is_learned(
     backend: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows in a file give the weights that rows in memory give; the file is gone afterwards."""
+    """Rows in a file give the weights that rows in memory give; the file is gone afterwards, after a kill too."""
     train(tiny, tmp_path / "held", training(backend=backend))
     kept: list[Any] = []
     finish = Collector.finish
@@ -110,7 +110,9 @@ def test_memory_does_not_decide_what_is_learned(
     assert weights(tmp_path / "filed") == weights(tmp_path / "held")
     assert [blocks.rows for blocks in kept] == [37, 10]
     assert all(blocks.file is not None and not blocks.file.exists() for blocks in kept)
+    assert all(blocks.file.is_relative_to(tmp_path / "filed" / "run") for blocks in kept), "the engine clears outputs"
     assert {path.name for path in (tmp_path / "filed").iterdir()} == {"Format-Serving", "run"}
+    assert not list((tmp_path / "filed" / "run").glob(".*"))
 
 
 def test_lost_rows_are_noticed(tiny: Tiny, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A file that was analyzed before is not read again, and the outcome is the same to the last bit."""
 
 import json
+import os
 import shutil
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -201,3 +203,27 @@ def test_entries_that_were_used_last_stay(tmp_path):
     size = next(tmp_path.iterdir()).stat().st_size
     cache.prune(2 * size)
     assert [name for name in names if cache.find(name, [])] == ["a", "d"]
+
+
+def test_what_a_killed_run_has_left_goes(tmp_path):
+    """Once no run can still be writing it; an entry of another run that goes meanwhile is no fault."""
+    cache = AnalyzerCache(tmp_path, {"file": "key"}, [])
+    cache.keep("file", [], Entry(1, []))
+    for name, age_s in (("old", 4000), ("new", 0)):
+        (tmp_path / f"{name}.1-ab.half").touch()
+        os.utime(tmp_path / f"{name}.1-ab.half", (time.time() - age_s,) * 2)
+    (tmp_path / "gone.npz").symlink_to(tmp_path / "nowhere")
+    cache.prune()
+    assert not (tmp_path / "old.1-ab.half").exists()
+    assert (tmp_path / "new.1-ab.half").exists()
+    assert cache.find("file", []) == Entry(1, [])
+
+
+def test_a_cache_that_cannot_be_written_keeps_nothing(tmp_path, caplog):
+    """The node has what it needs all the same, and the log says why the next one will not."""
+    (tmp_path / "cache").touch()
+    cache = AnalyzerCache(tmp_path / "cache", {"file": "key"}, [])
+    assert cache.keep("file", [], Entry(1, [])) == Entry(1, [])
+    assert "The analysis of file is not kept" in caplog.text
+    assert cache.find("file", []) is None
+    cache.prune()

@@ -16,8 +16,8 @@ from components.example_gen.sidecar import read_columns
 from components.trainer.blocks import Arrays, Blocks, Collector
 from components.trainer.inputs import Layout
 from components.trainer.preprocessing import Preprocessing
-from components.transform.records import ROWS_FILE, batches, check_rows, program
-from schemas.errors import DataError, shorten
+from components.transform.records import ROWS_FILE, batches, check_rows, not_transformed, program
+from schemas.errors import DataError
 
 __all__ = ["Reader", "Split", "rows_stated"]
 
@@ -134,11 +134,7 @@ class Reader:
             try:
                 yield batch.num_rows, self._by_columns(raw)
             except tf.errors.OpError as error:
-                raise DataError(
-                    where,
-                    f"cannot be transformed: {shorten(' '.join(error.message.split()), 400)}",
-                    remedy="Compare the data with the schema, and see whether preprocessing_fn can take every row.",
-                ) from error
+                raise not_transformed(where, error) from error
 
     def _from_records(self, pattern: str) -> Iterator[tuple[int, dict[str, Any]]]:
         parse_and_transform = program(lambda serialized: self._transform(tf.io.parse_example(serialized, self._spec)))

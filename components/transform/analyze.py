@@ -42,14 +42,12 @@ class Analysis:
         saved_model: of the preprocessing function with the values of its analyzers; its metadata is within.
         folder: temporary; holds all of it.
         assets: annotations of assets, by key.
-        columns: the features that the transformed features are made of.
         rows_read: in the first pass; those that were known from an earlier run do not count.
     """
 
     saved_model: Path
     folder: Path
     assets: Mapping[str, str]
-    columns: tuple[str, ...]
     rows_read: int
 
 
@@ -96,7 +94,7 @@ def analyze(
     impl_helper.trace_and_write_v2_saved_model(
         str(saved_model), preprocessing_fn, parser.specs, str(folder), traced.fingerprint, known, {}, None
     )
-    return Analysis(saved_model, folder, traced.assets, traced.transformed, rows_read)
+    return Analysis(saved_model, folder, traced.assets, rows_read)
 
 
 def publish(analysis: Analysis, parser: Parser, graph: Path) -> None:

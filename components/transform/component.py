@@ -24,17 +24,15 @@ class TransformSpec(component_spec.ComponentSpec):
     }
     OUTPUTS = {
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
-        "transformed_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
 
 
 class Transform(base_beam_component.BaseBeamComponent):
-    """Analyzes the `train` split with the user's `preprocessing_fn`, and transforms every split where it is asked to.
+    """Analyzes the `train` split with the user's `preprocessing_fn`.
 
-    Output `transform_graph`: what `tft.TFTransformOutput` reads, and `rows.json`, the number of rows of each split.
-    Output `transformed_examples`, where they are materialized: tf.Examples with the splits of the input; uncompressed
-    TFRecords, one file per split, with a custom property `rows_<split>`. A Beam component only because of what it
-    cannot do itself, which stock TFX then does on Beam.
+    Output `transform_graph`: what `tft.TFTransformOutput` reads, and `rows.json`, the number of rows of each split. The
+    Trainer transforms what it reads, which takes less time than writing and reading transformed examples. A Beam
+    component only because of what it cannot do itself, which stock TFX then does on Beam.
     """
 
     SPEC_CLASS = TransformSpec
@@ -46,8 +44,6 @@ class Transform(base_beam_component.BaseBeamComponent):
         schema: types.BaseChannel,
         preprocessing_fn: str,
         fingerprint: str,
-        *,
-        materialize: bool = False,
     ) -> None:
         """Makes the node.
 
@@ -56,13 +52,7 @@ class Transform(base_beam_component.BaseBeamComponent):
             schema: the curated schema.
             preprocessing_fn: dotted path of the user's function of that name; it takes `inputs` alone.
             fingerprint: of the code that the function can reach.
-            materialize: whether to write transformed examples. The Trainer transforms what it reads, which takes less
-                time than writing and reading them.
         """
-        transformed = None
-        if materialize:
-            transformed = types.Channel(type=standard_artifacts.Examples)
-            transformed.matching_channel_name = "examples"
         super().__init__(
             TransformSpec(
                 examples=examples,
@@ -71,6 +61,5 @@ class Transform(base_beam_component.BaseBeamComponent):
                 preprocessing_fn_fingerprint=fingerprint,
                 code_fingerprint=code_fingerprint("components.transform", "schemas"),
                 transform_graph=types.Channel(type=standard_artifacts.TransformGraph),
-                transformed_examples=transformed,
             )
         )

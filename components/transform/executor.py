@@ -1,4 +1,4 @@
-"""Unpacks the artifacts, has the examples analyzed and transformed, and hands to stock TFX what cannot be done here."""
+"""Unpacks the artifacts, has the examples analyzed, and hands to stock TFX what cannot be done here."""
 
 import importlib
 import json
@@ -17,8 +17,6 @@ from components import progress
 __all__ = ["Executor"]
 
 ANALYZED_SPLIT = "train"
-RECORDS_FILE = "transformed_examples-00000-of-00001"
-"""Without ".gz": TFX's readers tell by the name that the records are not compressed."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,34 +30,29 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Analyzes and transforms. See `Transform` for what it reads and writes.
+        """Analyzes. See `Transform` for what it reads and writes.
 
         Raises:
             UserModuleError: `preprocessing_fn` fails or returns something else than a dict of tensors.
-            DataError: the examples are not what the schema says, or `preprocessing_fn` drops rows.
+            DataError: the examples are not what the schema says.
         """
         from components.transform.operations import UnsupportedError
 
         try:
-            rows = _transform(input_dict, output_dict, exec_properties)
+            _analyze(input_dict, output_dict, exec_properties)
         except UnsupportedError as reason:
             from components.transform import stock
 
             _log.warning("Transform runs on Beam, through stock TFX: %s", reason)
             stock.transform(self._context, input_dict, output_dict, exec_properties)
-            rows = []
-        for artifact, counted in zip(output_dict.get("transformed_examples", []), rows, strict=False):
-            for split, count in counted.items():
-                artifact.set_int_custom_property(f"rows_{split}", count)
         _state_rows(input_dict["examples"], Path(artifact_utils.get_single_uri(output_dict["transform_graph"])))
 
 
-def _transform(
+def _analyze(
     input_dict: Mapping[str, list[types.Artifact]],
-    output_dict: dict[str, list[types.Artifact]],
+    output_dict: Mapping[str, list[types.Artifact]],
     exec_properties: Mapping[str, Any],
-) -> list[dict[str, int]]:
-    """The number of rows of each split, for each of the artifacts of examples."""
+) -> None:
     from components.transform.analyze import analyze, publish
     from components.transform.cache import AnalyzerCache
     from components.transform.records import Parser
@@ -68,33 +61,15 @@ def _transform(
     schema_uri = artifact_utils.get_single_uri(input_dict["schema"])
     parser = Parser(io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_uri)), _payload_format(examples))
     graph = Path(artifact_utils.get_single_uri(output_dict["transform_graph"]))
-    splits = artifact_utils.decode_split_names(examples[0].split_names)
 
     files = [file for artifact in examples for file in _files(artifact, ANALYZED_SPLIT)]
     function = _function_at(exec_properties["preprocessing_fn"])
     cache = AnalyzerCache(_cache_folder(graph), _keys(examples), _made_by(exec_properties, parser.schema))
-    progress.begin("rows", _rows(examples, [ANALYZED_SPLIT]), phase="analysis")
+    progress.begin("rows", _rows_to_analyze(examples))
     analysis = analyze(function, parser, files, graph / ".temp_path", cache)
     publish(analysis, parser, graph)
     cache.prune()
     output_dict["transform_graph"][0].set_int_custom_property("rows_analyzed", analysis.rows_read)
-
-    if "transformed_examples" not in output_dict:
-        return []
-    from components.transform.apply import Transformer
-
-    progress.begin("rows", _rows(examples, splits), phase="transformation")
-    transformer = Transformer(graph, parser, analysis.columns)
-    rows = []
-    for artifact, output in zip(examples, _one_for_each(examples, output_dict), strict=True):
-        output.split_names = artifact_utils.encode_split_names(splits)
-        counted = {}
-        for split in splits:
-            folder = Path(artifact_utils.get_split_uri([output], split))
-            folder.mkdir(parents=True, exist_ok=True)
-            counted[split] = transformer.write(_files(artifact, split), folder / RECORDS_FILE)
-        rows.append(counted)
-    return rows
 
 
 def _cache_folder(graph: Path) -> Path:
@@ -132,9 +107,9 @@ def _state_rows(examples: list[types.Artifact], graph: Path) -> None:
     (graph / ROWS_FILE).write_text(json.dumps(rows) + "\n", encoding="utf-8")
 
 
-def _rows(examples: list[types.Artifact], splits: list[str]) -> int:
+def _rows_to_analyze(examples: list[types.Artifact]) -> int:
     """How many rows there are, as far as ExampleGen has said; 0 where it has not."""
-    return sum(artifact.get_int_custom_property(f"rows_{split}") for artifact in examples for split in splits)
+    return sum(artifact.get_int_custom_property(f"rows_{ANALYZED_SPLIT}") for artifact in examples)
 
 
 def _function_at(path: str) -> Callable[..., Any]:
@@ -160,11 +135,3 @@ def _payload_format(examples: list[types.Artifact]) -> str:
 def _files(artifact: types.Artifact, split: str) -> list[str]:
     folder = Path(artifact_utils.get_split_uri([artifact], split))
     return sorted(str(file) for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-
-
-def _one_for_each(examples: list[types.Artifact], output_dict: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
-    """The output artifacts, as many as there are inputs."""
-    if len(examples) > 1 and len(output_dict["transformed_examples"]) == 1:
-        (artifact,) = output_dict["transformed_examples"]
-        output_dict["transformed_examples"] = artifact_utils.replicate_artifacts(artifact, len(examples))
-    return output_dict["transformed_examples"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from components import progress
 from components.transform.operations import UnsupportedError
 from schemas.errors import DataError, shorten
 
-__all__ = ["ROWS_FILE", "Parser", "batches", "check_rows", "program"]
+__all__ = ["ROWS_FILE", "Parser", "batches", "check_rows", "not_transformed", "program"]
 
 ROWS_FILE = "rows.json"
 """In the folder of the transform graph: the number of rows of each split, as ExampleGen said it."""
@@ -23,6 +24,8 @@ ROWS_FILE = "rows.json"
 _READ_BUFFER_BYTES = 8 << 20
 _BATCH_BYTES = 8 << 20
 _SAMPLED_ROWS = 64
+_TRACED = "(most recent call last)"
+_NODES = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{.*?\}\}|\[Op:[^\]]*\]")
 
 
 class Parser:
@@ -91,13 +94,20 @@ def batches(files: Sequence[str], program: Any, rows: int) -> Iterator[tuple[int
             except StopIteration:
                 break
             except tf.errors.OpError as error:
-                raise DataError(
-                    file,
-                    f"cannot be transformed: {shorten(' '.join(error.message.split()), 400)}",
-                    remedy="Compare the data with the schema, and see whether preprocessing_fn can take every row.",
-                ) from error
+                raise not_transformed(file, error) from error
             progress.advance(int(count))
             yield int(count), tensors
+
+
+def not_transformed(where: str, error: Exception) -> DataError:
+    """The fault of rows on which TensorFlow failed, in its own words without the stack and the names of graph nodes."""
+    message = str(getattr(error, "message", error)).strip()
+    told = message.rpartition("\n\n")[2] if _TRACED in message else message
+    return DataError(
+        where,
+        f"cannot be transformed: {shorten(' '.join(_NODES.sub('', told).split()), 400)}",
+        remedy="Compare the data with the schema, and see whether preprocessing_fn can take every row.",
+    )
 
 
 def check_rows(expected: int, tensors: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Stock TFX's Transform on Beam, for what this package cannot do: the same artifacts, more slowly."""
+"""Stock TFX's Transform on Beam, for what this package cannot do: the same artifact, more slowly."""
 
 from __future__ import annotations
 

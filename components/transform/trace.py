@@ -52,7 +52,7 @@ class Traced:
         phases: in the order in which they can run; empty where there are no analyzers.
         fingerprint: of the analyzers, by which a later trace is compared with this one.
         assets: annotations of assets, by key.
-        analyzed, transformed: the features that the first phase, and the function's outputs, are made of.
+        analyzed: the features that the first phase is made of.
         module: holds what the function owns (variables, tables); it lives as long as the function does.
     """
 
@@ -62,7 +62,6 @@ class Traced:
     fingerprint: Mapping[str, Any]
     assets: Mapping[str, str]
     analyzed: tuple[str, ...]
-    transformed: tuple[str, ...]
     module: tf.Module
 
 
@@ -80,14 +79,13 @@ def trace(preprocessing_fn: PreprocessingFn, specs: Mapping[str, tf.TypeSpec], f
     """
     module = tf.Module()
     context = graph_context.TFGraphContext(module_to_export=module, temp_dir=folder, evaluated_replacements=None)
-    outputs: Tensors = {}
     phases: list[Phase] = []
 
     @tf.function(input_signature=[dict(specs)], autograph=False)
     def first_phase(inputs: Tensors) -> Tensors:
         graph = tf.compat.v1.get_default_graph()
         with context:
-            outputs.update(_call(preprocessing_fn, tf_utils.copy_tensors(inputs)))
+            _call(preprocessing_fn, tf_utils.copy_tensors(inputs))
         phases.extend(_plan(graph, inputs))
         return {name: graph.get_tensor_by_name(name) for name in phases[0].sources} if phases else {}
 
@@ -108,7 +106,6 @@ def trace(preprocessing_fn: PreprocessingFn, specs: Mapping[str, tf.TypeSpec], f
         fingerprint=graph_tools.get_analyzers_fingerprint(graph, inputs),
         assets=assets,
         analyzed=tuple(graph_tools.get_dependent_inputs(graph, inputs, [*sources, *always])),
-        transformed=tuple(graph_tools.get_dependent_inputs(graph, inputs, [*outputs.values(), *always])),
         module=module,
     )
 
@@ -158,7 +155,8 @@ def source_of(node: Any) -> Sequence[tf.Tensor]:
     return tensors
 
 
-def _call(preprocessing_fn: PreprocessingFn, inputs: Tensors) -> Tensors:
+def _call(preprocessing_fn: PreprocessingFn, inputs: Tensors) -> None:
+    """Makes sure of what the function returns; its analyzers stand in the graph."""
     outputs: Any
     try:
         outputs = preprocessing_fn(inputs)
@@ -170,7 +168,6 @@ def _call(preprocessing_fn: PreprocessingFn, inputs: Tensors) -> Tensors:
     wrong = {name: what for name, value in outputs.items() if (what := _not_of_rows(value))}
     if wrong:
         raise _fault(preprocessing_fn, "returned values of no use", "a tensor [batch, ...] for each name", str(wrong))
-    return dict(outputs)
 
 
 def _not_of_rows(value: Any) -> str:

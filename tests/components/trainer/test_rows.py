@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +107,31 @@ def test_a_required_value_that_is_missing_is_named(tiny: Tiny, tmp_path: Path) -
     write_columns(tmp_path / "without", columns(range(5)).drop_columns(["flat"]))
     with pytest.raises(DataError, match=r"feature 'flat': is missing in 5 of 5 rows"):
         read(scalar_only(tiny), tmp_path / "without")
+
+
+def test_a_preprocessing_that_drops_or_refuses_rows_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
+    """It would not serve them either; whichever way they are read."""
+    write_raw(tmp_path / "examples" / "Split-train" / "data", ROWS)
+    write_columns(tmp_path / "columns", columns(ROWS))
+    made = scalar_only(tiny)
+
+    class Halving(Preprocessing):
+        def __call__(self, raw: Mapping[str, Any], outputs: Collection[str]) -> dict[str, Any]:
+            return {name: tensor[::2] for name, tensor in super().__call__(raw, outputs).items()}
+
+    class Refusing(Preprocessing):
+        def __call__(self, raw: Mapping[str, Any], outputs: Collection[str]) -> dict[str, Any]:
+            with tf.control_dependencies([tf.debugging.assert_less(raw["one"], 9.0, "too large")]):
+                return {name: tf.identity(tensor) for name, tensor in super().__call__(raw, outputs).items()}
+
+    folder = tiny.transformed.transform_savedmodel_dir
+    for name in ("examples", "columns"):
+        with pytest.raises(DataError, match="has 20 rows for a batch of 40"):
+            read(Reader(Halving(folder), made._layout, made._spec), tmp_path / name)
+        with pytest.raises(DataError, match=r"Split-train.* cannot be transformed: .*too large") as caught:
+            read(Reader(Refusing(folder), made._layout, made._spec), tmp_path / name)
+        assert 'File "' not in str(caught.value)
+        assert "{{" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rows", [39, 41])

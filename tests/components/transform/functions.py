@@ -180,16 +180,10 @@ def returns_numbers(inputs):
     return {"number": 3}
 
 
-def drops_rows(inputs):
-    """Half of the rows."""
-    number = inputs["number"]
-    return {"number": number[: tf.shape(number)[0] // 2]}
-
-
 def asserts(inputs):
     """An assertion that some row does not meet."""
     with tf.control_dependencies([tf.debugging.assert_less(inputs["number"], -1e9, "too large")]):
-        return {"number": tf.identity(inputs["number"])}
+        return {"number": tft.scale_to_z_score(tf.identity(inputs["number"]))}
 
 
 def constant(inputs):

@@ -25,13 +25,11 @@ def test_analyzers_of_analyzers_wait(specs, tmp_path):
 
 
 def test_only_the_columns_that_are_needed_are_read(specs, tmp_path):
-    """By the analyzers, and by the transformation; what an assertion or the user's own table looks at too."""
+    """By the analyzers; what an assertion looks at too."""
     traced = trace(functions.stateful, specs, str(tmp_path))
     assert set(traced.analyzed) == {"number", "weight", "key"}
-    assert set(traced.transformed) == {"number", "weight", "key"}
     traced = trace(functions.constant_beside, specs, str(tmp_path))
     assert set(traced.analyzed) == {"number"}
-    assert set(traced.transformed) == {"number", "whole"}
 
 
 def test_no_analyzer_is_no_phase(specs, tmp_path):

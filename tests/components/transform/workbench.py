@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components.trainer.export import raw_spec_of
+from components.trainer.preprocessing import Preprocessing
 
 FUNCTIONS = "tests.components.transform.functions"
 SPLITS = {"train": 2000, "validate": 300, "eval": 500}
@@ -77,11 +82,20 @@ def write_examples(folder: Path, files: int = 1) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a Transform node wrote: folders of the transform graph, and of the transformed examples."""
+    """What a Transform node wrote, and what it was given.
+
+    Attributes:
+        graph: folder of the transform graph.
+        raw: folder of the examples.
+        schema: of the examples.
+        transformed: folder of the transformed examples, which only stock TFX writes.
+        rows_analyzed: as the artifact says it.
+    """
 
     graph: Path
-    examples: Path
-    properties: dict[str, Any]
+    raw: Path
+    schema: str
+    transformed: Path | None
     rows_analyzed: int | None
 
     @property
@@ -97,15 +111,35 @@ class Result:
         }
 
     def rows(self, split: str) -> dict[str, Any]:
-        """The transformed values of a split, in the order of the records: feature -> array or ragged list."""
-        files = sorted(str(file) for file in (self.examples / f"Split-{split}").iterdir())
-        records = [
-            record
-            for file in files
-            for record in tf.data.TFRecordDataset(file, "GZIP" if file.endswith(".gz") else "").as_numpy_iterator()
-        ]
-        parsed = tf.io.parse_example(tf.constant(records, tf.string), self.output.transformed_feature_spec())
-        return {name: _values(value) for name, value in parsed.items()}
+        """The transformed values of a split, in the order of the records: feature -> array or ragged list.
+
+        As the Trainer makes them of raw examples; of stock TFX's node, as it wrote them.
+        """
+        if self.transformed is None:
+            found = self._as_trained(_records(self.raw, split))
+        else:
+            records = tf.constant(_records(self.transformed, split), tf.string)
+            found = tf.io.parse_example(records, self.output.transformed_feature_spec())
+        return {name: _values(value) for name, value in found.items()}
+
+    def _as_trained(self, records: list[bytes]) -> dict[str, Any]:
+        raw = raw_spec_of(text_format.Parse(self.schema, schema_pb2.Schema()))
+        preprocessing = Preprocessing(str(self.graph / "transform_fn"))
+        wanted = list(self.output.transformed_feature_spec())
+        run = tf.function(
+            lambda serialized: preprocessing(tf.io.parse_example(serialized, raw), wanted), autograph=False
+        )
+        found: dict[str, Any] = run(tf.constant(records, tf.string))
+        return found
+
+
+def _records(examples: Path, split: str) -> list[bytes]:
+    files = sorted(str(file) for file in (examples / f"Split-{split}").iterdir())
+    return [
+        record
+        for file in files
+        for record in tf.data.TFRecordDataset(file, "GZIP" if file.endswith(".gz") else "").as_numpy_iterator()
+    ]
 
 
 def _values(tensor: Any) -> Any:
@@ -122,7 +156,6 @@ def transform(
     *,
     stock: bool = False,
     run: int = 1,
-    materialize: bool = True,
 ) -> Result:
     """Runs the executor of the Transform node, ours or stock TFX's, outside a pipeline; `folder` is the node's."""
     from tfx.components.util import examples_utils
@@ -152,7 +185,7 @@ def transform(
         beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder / "tmp"), unique_id="1"
     )
     inputs = {"examples": [given], "schema": [curated]}
-    outputs = {"transform_graph": [graph]} | ({"transformed_examples": [transformed]} if materialize else {})
+    outputs = {"transform_graph": [graph]} | ({"transformed_examples": [transformed]} if stock else {})
     properties = {
         "preprocessing_fn": function,
         "preprocessing_fn_fingerprint": function,
@@ -162,6 +195,6 @@ def transform(
         on_beam.transform(context, inputs, outputs, properties)
     else:
         Executor(context).Do(inputs, outputs, properties)
-    kept = {name: value.int_value for name, value in transformed.mlmd_artifact.custom_properties.items()}
     analyzed = graph.mlmd_artifact.custom_properties.get("rows_analyzed")
-    return Result(Path(graph.uri), Path(transformed.uri), kept, analyzed.int_value if analyzed else None)
+    written = Path(transformed.uri) if stock else None
+    return Result(Path(graph.uri), examples, schema, written, analyzed.int_value if analyzed else None)

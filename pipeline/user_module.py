@@ -6,6 +6,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,9 +131,28 @@ def _import(name: str, folder: Path) -> ModuleType:
 
 
 def _not_found(name: str, folder: Path) -> Fault:
-    beside = [file.stem for file in folder.glob("*.py")]
     expected = f"a module in {folder} or an installed one"
-    return Fault(_KEY, "there is no such module", expected, name, close_match(name, beside))
+    return Fault(_KEY, "there is no such module", expected, name, _close_name(name, folder))
+
+
+def _close_name(name: str, folder: Path) -> str | None:
+    """The module that was probably meant: the first part that is not there gives way to one that is close to it.
+
+    What is installed counts below its top level only, where there are too many names. Nothing is imported.
+    """
+    parts = name.split(".")
+    places = [str(folder)]
+    for depth, part in enumerate(parts):
+        inside = [str(place) for parent in (places if depth else [*places, *sys.path])
+                  if (place := Path(parent, part)).is_dir()]  # fmt: skip
+        if inside and depth < len(parts) - 1:
+            places = inside
+            continue
+        guess = close_match(part, [found.name for found in pkgutil.iter_modules(places)])
+        rest = parts[depth + 1 :] if guess != part else []
+        meant = ".".join([*parts[:depth], guess, *rest]) if guess else None
+        return None if meant == name else meant
+    return None
 
 
 def _import_failed(name: str, error: BaseException) -> UserModuleError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -341,7 +343,7 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
     beginning = begin(loaded, root, options)
     run_id, options = beginning.run_id, beginning.options
     log = root / "logs" / run_id / "run.log"
-    with noise_to(log if _can_make(log.parent) else None) as screen:
+    with _without_empty(log), noise_to(log if _can_make(log.parent) else None) as screen:
         console = console_on(screen)
         if not as_json:
             place = escape(os.path.relpath(log.parent))
@@ -363,6 +365,19 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
         for node in result.nodes:
             typer.echo(node.traceback, err=True, nl=False)
     return result.exit_code
+
+
+@contextlib.contextmanager
+def _without_empty(log: Path) -> Iterator[None]:
+    """Takes the log of a run that was refused away again, and its folder: nothing is in them."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if not log.stat().st_size:
+                log.unlink()
+            log.parent.rmdir()
+        raise
 
 
 def _explain(config: Path, root: Path | None, options: Any, *, as_json: bool) -> int:

@@ -287,7 +287,11 @@ def _node_record(result: Any) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "reason": result.reason,
     }
-    return record if result.peak_memory_mb is None else {**record, "peak_memory_mb": result.peak_memory_mb}
+    if result.peak_memory_mb is not None:
+        record["peak_memory_mb"] = result.peak_memory_mb
+    if result.progress is not None:
+        record["progress"] = result.progress.as_dict()
+    return record
 
 
 @dataclass(frozen=True)

@@ -421,11 +421,12 @@ def runs_table(runs: Iterable[RunRecord]) -> Table:
 def nodes_table(nodes: Sequence[NodeRecord]) -> Table:
     """What each node of a run did, and where its outputs are."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("node", "state", "seconds", "outputs"):
-        table.add_column(name, justify="right" if name == "seconds" else "left")
+    for name in ("node", "state", "seconds", "rate", "outputs"):
+        table.add_column(name, justify="right" if name in ("seconds", "rate") else "left")
     for node in nodes:
         outputs = node.reason or ", ".join(f"{output.key} #{output.id}" for output in node.outputs)
-        table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.started_ms else "", escape(outputs))
+        rate = _rate(node.progress["per_second"], node.progress["unit"]) if node.progress else ""
+        table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.started_ms else "", rate, escape(outputs))
     return table
 
 

@@ -179,8 +179,8 @@ class ConfigError(SatisficeError):
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "\n".join(f"  - {fault}" for fault in self.faults)
-        super().__init__(source, f"{count} in the configuration:\n{lines}")
-        self.problem = f"{count} in the configuration"
+        super().__init__(source, f"{count}:\n{lines}")
+        self.problem = count
 
     def as_dict(self) -> dict[str, object]:
         """The fields for `--json` output, with one entry per fault."""

@@ -69,6 +69,8 @@ class NodeRecord:
         started_ms, ended_ms: milliseconds since the epoch; 0 for a node that was skipped.
         reason: why it was skipped or failed; else "".
         outputs: its artifacts.
+        progress: what it counted in this run, and how fast, as `components.progress.Progress.as_dict`; None where it
+            counted nothing.
     """
 
     node: str
@@ -77,6 +79,7 @@ class NodeRecord:
     ended_ms: int
     reason: str = ""
     outputs: tuple[OutputRecord, ...] = ()
+    progress: dict[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
@@ -100,6 +103,7 @@ class RunRecord:
         config: the resolved configuration, as JSON.
         error: the message, where it failed.
         skipped, failed: node id to the reason.
+        progress: node id to what it counted, and how fast.
     """
 
     run_id: str
@@ -116,6 +120,7 @@ class RunRecord:
     error: str = ""
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    progress: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -125,7 +130,7 @@ class RunRecord:
     def summary(self) -> dict[str, Any]:
         """What `satisfice runs --json` prints of it."""
         values = asdict(self)
-        for key in ("config", "skipped", "failed"):
+        for key in ("config", "skipped", "failed", "progress"):
             values.pop(key)
         return {**values, "seconds": round(self.seconds, 3)}
 
@@ -206,7 +211,10 @@ class Lineage:
         """What each node did, in the order in which they began; nodes that were skipped come last."""
         executions = self.executions(run.run_id)
         records = [self._node(execution) for execution in executions.values()]
-        records = [replace(record, reason=run.failed.get(record.node, "")) for record in records]
+        records = [
+            replace(record, reason=run.failed.get(record.node, ""), progress=run.progress.get(record.node))
+            for record in records
+        ]
         records.sort(key=lambda record: (record.started_ms, record.node))
         done = {record.node for record in records}
         skipped = [NodeRecord(n, "skipped", 0, 0, reason) for n, reason in run.skipped.items() if n not in done]
@@ -321,6 +329,7 @@ def _run(execution: Any) -> RunRecord:
         error=values.get("error", ""),
         skipped={node["node"]: node["reason"] for node in nodes if node["state"] == "skipped"},
         failed={node["node"]: node["reason"] for node in nodes if node["state"] == "failed"},
+        progress={node["node"]: node["progress"] for node in nodes if "progress" in node},
     )
 
 

@@ -68,7 +68,7 @@ def close_run(
         execution_id: from `open_run`.
         outcome: `pushed`, `already_served`, `blocked`, `data_blocked`, `pending` or `failed`.
         exit_code: of the command.
-        nodes: one mapping per node: id, state, seconds, reason.
+        nodes: one mapping per node: id, state, seconds, reason; where they are known, `peak_memory_mb` and `progress`.
         error: the message, where it failed.
     """
     (execution,) = store.get_executions_by_id([execution_id])

@@ -61,6 +61,15 @@ def test_a_missing_module_gets_the_close_match(tmp_path: Path) -> None:
     write(tmp_path, "good_model", GOOD)
     assert "there is no such module" in refused("good_modle", tmp_path)
     assert "did you mean 'good_model'?" in refused("good_modle", tmp_path)
+    models = tmp_path / "located_package" / "models"
+    models.mkdir(parents=True)
+    for folder in (models, models.parent):
+        write(folder, "__init__", "")
+    write(models, "taxi", GOOD)
+    for slip in ("located_package.models.taxy", "located_package.model.taxi", "locatd_package.models.taxi"):
+        assert "did you mean 'located_package.models.taxi'?" in refused(slip, tmp_path)
+    assert "did you mean 'good_model'?" in refused("good_model.inner", tmp_path)
+    assert "did you mean" not in refused("located_package.models.nothing_alike", tmp_path)
 
 
 def test_a_module_that_does_not_import_says_where(tmp_path: Path) -> None:

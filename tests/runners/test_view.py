@@ -367,17 +367,18 @@ def test_runs() -> None:
 
 
 def test_nodes() -> None:
-    """What each put out, by key and number, or why it was skipped."""
+    """What each put out, by key and number, and how fast; or why it was skipped."""
+    counted = {"unit": "steps", "done": 2000, "seconds": 2.0, "per_second": 1000.0}
     outputs = (OutputRecord("model", "Model", 5, "/x"), OutputRecord("model_run", "ModelRun", 6, "/y"))
     lines = printed(
         nodes_table(
             [
-                NodeRecord("Trainer", "ran", 1000, 3500, outputs=outputs),
+                NodeRecord("Trainer", "ran", 1000, 3500, outputs=outputs, progress=counted),
                 NodeRecord("Pusher", "skipped", 0, 0, "needs [Gate], which failed"),
             ]
         )
     )
-    assert lines[1].split() == ["Trainer", "ran", "2.5", "model", "#5,", "model_run", "#6"]
+    assert lines[1].split() == ["Trainer", "ran", "2.5", "1,000", "steps/s", "model", "#5,", "model_run", "#6"]
     assert lines[2].split() == ["Pusher", "skipped", "needs", "[Gate],", "which", "failed"]
 
 

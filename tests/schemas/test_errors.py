@@ -67,12 +67,12 @@ def test_config_error():
     """All faults are listed, each on its line; the exit code is that of bad usage."""
     error = ConfigError("satisfice.yaml", FAULTS)
     assert str(error) == (
-        "satisfice.yaml: 2 faults in the configuration:\n"
+        "satisfice.yaml: 2 faults:\n"
         "  - training.epohs: unknown key; got 3 (did you mean 'epochs'?)\n"
         "  - (file): is empty"
     )
     assert error.exit_code == 2
-    assert str(ConfigError("x", FAULTS[1:])) == "x: 1 fault in the configuration:\n  - (file): is empty"
+    assert str(ConfigError("x", FAULTS[1:])) == "x: 1 fault:\n  - (file): is empty"
 
 
 def test_config_error_fields():
@@ -80,7 +80,7 @@ def test_config_error_fields():
     assert ConfigError("satisfice.yaml", FAULTS).as_dict() == {
         "error": "ConfigError",
         "thing": "satisfice.yaml",
-        "problem": "2 faults in the configuration",
+        "problem": "2 faults",
         "expected": "",
         "got": "",
         "remedy": "",

@@ -134,10 +134,12 @@ def test_nodes_in_the_order_in_which_they_began(ledger: Ledger) -> None:
     nodes = [
         {"node": "Trainer", "state": "skipped", "reason": "not so: the store knows better"},
         {"node": "Gate", "state": "skipped", "reason": "needs Trainer, which failed"},
-        {"node": "Transform", "state": "ran", "reason": ""},
+        {"node": "Transform", "state": "ran", "reason": "", "progress": {"unit": "rows", "per_second": 3.5}},
     ]
     writer.close_run(ledger.store, run, "failed", 1, nodes)
     lineage = ledger.lineage()
+    counted = {node.node: node.progress for node in lineage.nodes(lineage.run(RUN)) if node.progress}
+    assert counted == {"Transform": {"unit": "rows", "per_second": 3.5}}
     told = [(node.node, node.state, node.reason) for node in lineage.nodes(lineage.run(RUN))]
     assert told == [
         ("Transform", "ran", ""),

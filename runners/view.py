@@ -503,6 +503,7 @@ def _limit(result: GateResult) -> str:
 def _number(value: float | None, *, unit: str = "1", signed: bool = False) -> str:
     if value is None:
         return ""
+    value += 0.0  # -0.0 becomes 0.0
     text = f"{value:+.4g}" if signed else f"{value:.4g}"
     return text if unit == "1" else f"{text} {unit}"
 

@@ -115,7 +115,7 @@ data:
   source: {as_yaml({"format": profile.format, "path": glob.escape(os.path.relpath(profile.file, directory.resolve()))}, one_line=True)}
   splits: {{train: 7, validate: 1, eval: 2}}      # by a hash of each row's values
   schema: schema.pbtxt
-  validate: {{anomalies: block}}
+  validate: {{anomalies: block, drift: {{"*": {{jensen_shannon: 0.1}}}}, on_drift: warn}}      # from the data of the model now served
 
 model:
   module: {module}

@@ -69,6 +69,12 @@ def test_a_row_of_the_gate_table() -> None:
     assert row.split() == ["pass", "auc", "0.8", "≥", "0.7", "+0.1", "0.75", "12,345", "gates.satisfy.0"]
 
 
+def test_a_limit_that_is_just_met_has_no_sign_of_less() -> None:
+    """Nothing less nothing is not less than nothing."""
+    (row,) = rows(gate(value=0.0, limit=0.0, margin=-0.0))
+    assert row.split()[2:6] == ["0", "≥", "0", "+0"]
+
+
 def test_what_there_is_none_of_stays_empty() -> None:
     """No champion, no value, no limit: no number is made up."""
     (row,) = rows(gate("not_measured", value=None, limit=None, margin=None, n=None))

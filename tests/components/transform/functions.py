@@ -208,4 +208,4 @@ def various(inputs):
 
 def uses_absent(inputs):
     """A column that the schema promises and the examples lack."""
-    return {"absent": inputs["absent"]}
+    return {"absent": tft.scale_to_z_score(tf.cast(inputs["absent"], tf.float32))}

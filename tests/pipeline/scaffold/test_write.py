@@ -144,7 +144,8 @@ def test_tasks(tmp_path, label, task, metric, floor) -> None:
     assert written.task == task
     gates = load_config(tmp_path / task / "satisfice.yaml").config.gates
     assert gates.optimize.metric == metric
-    (gate,) = gates.satisfy
+    gate, *others = gates.satisfy
+    assert [other.metric for other in others] == ["size_mb", "max_abs_difference", "feature_skew"]
     assert floor.items() <= gate.model_dump().items()
     if task == "regression":
         assert gate.max == pytest.approx(sum((n - 29.5) ** 2 for n in range(ROWS)) / ROWS, rel=0.01)

@@ -70,7 +70,6 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         channel(standard_artifacts.Schema),
         "pipeline.models.taxi.preprocessing_fn",
         "c0ffee",
-        materialize=True,
     ),
     "StatisticsGen": lambda: StatisticsGen(channel(standard_artifacts.Examples)),
     "Profiler": lambda: Profiler(

@@ -17,7 +17,7 @@ from runners.cli import _errors, app
 from schemas.load import load_config
 from tests.workbench import REPOSITORY, Bench, satisfice
 
-COMMANDS = ["run", "validate", "init", "runs", "show", "why", "approve", "reject", "doctor"]
+COMMANDS = ["run", "validate", "init", "runs", "show", "why", "approve", "reject", "inspect", "doctor"]
 COMMANDS += ["versions", "rollback", "pin", "label", "allow", "history", "fsck", "verify"]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 
+from components.lineage.acts import record_missed_rollbacks
 from components.lineage.reader import APPROVAL_NODE, APPROVAL_TYPE, RECORD_PROPERTY, Lineage
 from components.lineage.served import newest_push, saved_model_of
 from components.lineage.writer import put_in_run
@@ -25,7 +26,7 @@ from schemas.config import PushConfig
 from schemas.decision import DECISION_FILE, Approval, Decision, PushResult
 from schemas.errors import ApprovalError, DigestMismatchError
 from serving import payload
-from serving.store import VersionStore
+from serving.store import StoreReader, VersionStore
 
 __all__ = ["Pending", "approve", "pending", "reject"]
 
@@ -99,13 +100,12 @@ def approve(store: Any, lineage: Lineage, waiting: Pending, approval: Approval) 
 
     Raises:
         ApprovalError: another model is served than the one that the candidate was compared with, or a later run came to
-            a candidate of its own.
+            a candidate of its own; since the approval was cut off, too.
         DigestMismatchError: the candidate's bytes are not those that were measured.
         StoreError: the store cannot publish; calling it again goes on from there.
     """
     push = PushConfig.model_validate_json(waiting.pusher.custom_properties["push"].string_value)
-    if waiting.approved is None:
-        _refuse_what_is_overtaken(store, lineage, waiting, push.serving.base_path)
+    _refuse_what_is_overtaken(store, lineage, waiting, push.serving.base_path)
     _refuse_changed_bytes(waiting)
     execution, output = waiting.approved, None
     if execution is None:
@@ -121,7 +121,7 @@ def approve(store: Any, lineage: Lineage, waiting: Pending, approval: Approval) 
         (output,) = _artifacts(store, execution.id, "decision", metadata_store_pb2.Event.OUTPUT)
         decision = Decision.model_validate_json(output.custom_properties[RECORD_PROPERTY].string_value)
     result = _push(store, waiting, decision, output, push)
-    _finish(store, execution, result.outcome)
+    _finish(store, execution, "blocked" if result.outcome == "rolled_back" else result.outcome)
     return decision, result
 
 
@@ -161,6 +161,7 @@ def _refuse_what_is_overtaken(store: Any, lineage: Lineage, waiting: Pending, ba
                 f"is superseded by run {run.run_id}, which came to {later.outcome}",
                 remedy=f"`satisfice why {run.run_id}` shows the newer candidate.",
             )
+    record_missed_rollbacks(store, waiting.pipeline, StoreReader(base_path), base_path)
     served = newest_push(store.get_artifacts_by_type("PushedModel"), base_path)
     digest = served.custom_properties["digest"].string_value if served is not None else ""
     if digest not in (waiting.decision.champion_digest, waiting.decision.digest):

@@ -9,6 +9,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.gate import approval as gate
+from components.lineage.acts import record_missed_rollbacks
 from components.lineage.reader import RECORD_PROPERTY
 from components.pusher.work import publish_candidate
 from components.work import Call
@@ -160,6 +161,69 @@ def test_bytes_that_were_changed_while_it_waited(shop: Workshop) -> None:
     assert shop.lineage.run("run-1").outcome == "pending"
     file.write_text("graph")
     assert approve(shop)[1].version == 1
+
+
+def test_a_rollback_that_was_cut_off_before_it_was_recorded(tmp_path: Path) -> None:
+    """The base path tells of it: the candidate was compared with what no longer serves."""
+    shop = Workshop(tmp_path)
+    shop.run("run-1", 1)
+    shop.train("second")
+    shop.run("run-2", 2)
+    shop.train("third")
+    shop.run("run-3", 3, approval="required")
+    VersionStore(shop.served).rollback(1, by="Eve", reason="wrong at night")
+    with pytest.raises(ApprovalError, match="expected version 2; got version 3"):
+        approve(shop, "run-3")
+    assert VersionStore(shop.served).versions() == (1, 2, 3)
+
+
+def test_bytes_that_were_rolled_back_while_they_waited(tmp_path: Path) -> None:
+    """The approval is settled: the run counts as blocked, and nothing is pushed."""
+    shop = Workshop(tmp_path)
+    shop.run("run-1", 1)
+    shop.train("second")
+    shop.run("run-2", 2)
+    _roll_back(shop, 1)
+    shop.run("run-3", 3, approval="required")
+    assert approve(shop, "run-3")[1].outcome == "rolled_back"
+    assert shop.lineage.run("run-3").outcome == "blocked"
+    assert VersionStore(shop.served).versions() == (1, 2, 3)
+
+
+def _roll_back(shop: Workshop, to: int) -> None:
+    base, store = str(shop.served), VersionStore(shop.served)
+    store.rollback(to, by="Eve", reason="wrong at night")
+    record_missed_rollbacks(shop.store, "small", store, base)
+
+
+@pytest.mark.parametrize("since", ["a newer push", "a rollback"])
+def test_an_approval_that_was_cut_off_does_not_go_over_what_came_since(
+    tmp_path: Path, monkeypatch: Any, since: str
+) -> None:
+    """It stands, and pushes nothing."""
+    shop = Workshop(tmp_path)
+    shop.run("run-1", 1)
+    shop.train("second")
+    shop.run("run-2", 2)
+    shop.train("third")
+    shop.run("run-3", 3, approval="required")
+
+    def cut(_: Call) -> None:
+        raise StoreError("the disk", "is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("components.gate.approval.publish_candidate", cut)
+        with pytest.raises(StoreError, match="is full"):
+            approve(shop, "run-3")
+    if since == "a rollback":
+        _roll_back(shop, 1)
+    else:
+        shop.train("fourth")
+        shop.run("run-4", 4)
+    before = VersionStore(shop.served).versions()
+    with pytest.raises(ApprovalError, match="another model is served" if since == "a rollback" else "superseded"):
+        approve(shop, "run-3")
+    assert VersionStore(shop.served).versions() == before == (1, 2, 3)
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -345,10 +345,11 @@ def _move_label(
     facts: dict[str, Any] = {"version": version, "label": name, "reason": reason, "digest": _digest(place, version)}
     if available:
         before = place.store.marks().labels.get(name)
+        left_champion = _is_champion(place, opened, before)
         mark = Mark(by=by, at=datetime.now(UTC), reason=reason) if back else None
         move = place.store.finish_label(name, version, rolled_back=mark)
         facts |= {"from_version": before, "from_digest": _digest(place, before), "to_version": version} if back else {}
-        serves = place.store.manifest(version) if back else None
+        serves = place.store.manifest(version) if back and left_champion else None
         act = place.record(opened, by, "label_rollback" if back else "label", serves=serves, **facts)
     else:
         move = place.store.begin_label(name, version)
@@ -441,6 +442,17 @@ def _largest_known(opened: Any, place: _Place) -> int:
     lineage = Lineage(place.metadata, place.pipeline, opened)
     happenings = history_of(lineage, opened, place.pipeline, place.base_path, [])
     return max((one.version or 0 for one in happenings), default=0)
+
+
+def _is_champion(place: _Place, opened: Any, version: int | None) -> bool:
+    """Whether a version holds the champion's bytes; where the lineage knows of none, whether it is the newest."""
+    from components.lineage.served import newest_push
+
+    champion = newest_push(opened.get_artifacts_by_type("PushedModel"), place.base_path)
+    newest = place.store.newest()
+    if champion is None:
+        return newest is not None and newest.number == version
+    return version is not None and champion.custom_properties["digest"].string_value == _digest(place, version)
 
 
 def _digest(place: _Place, version: int | None) -> str:

@@ -16,6 +16,9 @@ from schemas.errors import MetadataError
 
 __all__ = ["Why", "why"]
 
+_DATE = 8
+"""With so many digits a run's id begins; fewer are the number of a version."""
+
 
 @dataclass(frozen=True)
 class Why:
@@ -144,10 +147,20 @@ def why(lineage: Lineage, asked: str) -> Why:
     Raises:
         MetadataError: there is no such version or run.
     """
-    pushed_by = lineage.run_of_version(int(asked)) if asked.isdigit() else None
-    run = lineage.run(pushed_by or asked)
+    run = lineage.run(_run_of_version(lineage, asked) if asked.isdecimal() and len(asked) < _DATE else asked)
     run_id = run.run_id
     return Why(run, lineage.decision(run_id), lineage.data_decision(run_id), lineage.push_result(run_id))
+
+
+def _run_of_version(lineage: Lineage, asked: str) -> str:
+    found = lineage.run_of_version(int(asked))
+    if found is None:
+        raise MetadataError(
+            f"version {asked}",
+            "was pushed by no run that this lineage knows",
+            remedy="`satisfice versions` lists what the base path holds, `satisfice runs` the runs.",
+        )
+    return found
 
 
 def _distance(result: GateResult) -> str:

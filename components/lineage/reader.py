@@ -195,6 +195,7 @@ class Lineage:
             if artifact.type == "PushedModel"
             and artifact.custom_properties["pushed"].int_value == 1
             and artifact.custom_properties["version"].int_value == version
+            and artifact.custom_properties["rolled_back_to"].int_value != version  # a label went back to it
         ]
         if not pushed:
             return None

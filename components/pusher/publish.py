@@ -100,13 +100,16 @@ def served_state(decision: Decision, store: VersionStore) -> str:
     """What a recorded push depends on besides its inputs: part of the key under which the Pusher's work is cached.
 
     Where the decision leaves nothing to publish, it is the state of the base path, so that the record is reused for as
-    long as the base path holds what it held. Where something has to be published it is a text that never occurs again:
-    a record of a push must not stand in for a push, whatever the base path looked like before that one.
+    long as the base path holds what it held. Where something has to be published, or these bytes are refused, it is a text
+    that never occurs again: a record of a push must not stand in for a push, whatever the base path looked like before
+    that one, nor a refusal outlive its being lifted.
 
     Raises:
         StoreError: the base path cannot be read.
     """
-    if decision.outcome in ("block", "pending") or not store.why_not_served(decision.digest):
+    if decision.outcome in ("block", "pending"):
+        return store.state()
+    if not store.why_not_served(decision.digest) and decision.digest not in store.marks().refused:
         return store.state()
     return f"{store.state()} to publish {uuid.uuid4().hex}".lstrip()
 
@@ -163,8 +166,8 @@ def _stranger(decision: Decision, before: Version | None) -> str:
         return ""
     compared = f"version {decision.champion_version}" if decision.champion_version else "nothing"
     return (
-        f" It replaces version {before.number}, which this pipeline's lineage does not know as pushed;"
-        f" the candidate was compared with {compared}."
+        f" It replaces version {before.number}, which is not the champion that the gate knew (a rollback made meanwhile,"
+        f" or a push that this pipeline's lineage does not know); the candidate was compared with {compared}."
     )
 
 

@@ -86,10 +86,11 @@ class VersionStore(StoreWriter):
         contents = files(source)
         _refuse_other_bytes(source, digest_of(contents), expected_digest)
         with self._locked() as held:
+            # What a label was rolled back from may still be the newest version.
+            _refuse_rolled_back(self.base_path, expected_digest, self.marks())
             why = self.why_not_served(expected_digest)
             if not why:
                 return self._already_served()
-            _refuse_rolled_back(self.base_path, expected_digest, self.marks())
             manifest = self._publish_new(held, source, contents, provenance, above=above)
         return self._published(manifest, why)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from components.lineage.acts import acts
+from components.lineage.served import newest_push
 from components.lineage.store import open_store
 from schemas.load import load_config
 from serving.payload import digest
@@ -149,6 +150,26 @@ def test_a_rollback_by_label_takes_two_steps(shop: Bench) -> None:
     last = recorded(shop)[-1]
     assert (last.from_version, last.from_digest, last.to_version) == (3, digest(payload(shop, 3)), 2)
     assert list(call(shop, "versions", "--json").json["refused"]) == [digest(payload(shop, 3))]
+
+
+def champion(shop: Bench) -> int | None:
+    """Version of the newest push that the lineage knows."""
+    config = load_config(shop.config, []).config
+    pushed = newest_push(
+        open_store(config.metadata).get_artifacts_by_type("PushedModel"), config.push.serving.base_path
+    )
+    return pushed.custom_properties["version"].int_value if pushed is not None else None
+
+
+def test_only_a_label_that_left_the_champion_makes_another(shop: Bench) -> None:
+    """A canary that goes back from an older version changes nothing of what the next candidate is compared with."""
+    for label, left, to, expected in (("canary", 2, 1, None), ("stable", 3, 2, 2), ("canary", 3, 1, 2)):
+        call(shop, "label", label, str(left))
+        call(shop, "label", label, str(left), "--available")
+        options = (f"--to={to}", "--reason=drill", f"--label={label}")
+        call(shop, "rollback", *options)
+        assert call(shop, "rollback", *options, "--available").code == 0
+        assert champion(shop) == expected
 
 
 def test_numbers_go_on_where_the_lineage_remembers_them(shop: Bench) -> None:

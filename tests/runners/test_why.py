@@ -90,8 +90,16 @@ def test_a_run_without_a_decision(shop: Workshop) -> None:
     assert text(why(shop.lineage, "latest")) == "Run 20260103-c: failed. node Trainer: no\n"
 
 
-@pytest.mark.parametrize("asked", ["7", "20270101"])
-def test_what_is_not_there(shop: Workshop, asked: str) -> None:
+def test_what_is_not_there(shop: Workshop) -> None:
     """Is named."""
-    with pytest.raises(MetadataError, match=f"run '{asked}': is not among the 2 runs"):
+    with pytest.raises(MetadataError, match="run '20270101': is not among the 2 runs"):
+        why(shop.lineage, "20270101")
+
+
+@pytest.mark.parametrize("asked", ["7", "2026", "20"])
+def test_a_version_that_no_run_pushed_is_not_taken_for_the_beginning_of_a_run(tmp_path: Path, asked: str) -> None:
+    """Of the only run, whose id begins so."""
+    shop = Workshop(tmp_path)
+    shop.run("20260101-a", 1)
+    with pytest.raises(MetadataError, match=f"version {asked}: was pushed by no run"):
         why(shop.lineage, asked)

@@ -192,6 +192,15 @@ def test_the_run_behind_a_version_that_a_rollback_made(shop: Shop) -> None:
     ]  # fmt: skip
 
 
+def test_the_run_behind_a_version_that_a_label_went_back_to(shop: Shop) -> None:
+    """It is the one that pushed it: the label's move made no version."""
+    act = StoreAct(
+        kind="label_rollback", base_path=shop.base, version=2, to_version=2, label="stable", by="ann", at=shop.now
+    )
+    record_act(shop.ledger.store, "taxi", act, shop.store.manifest(2))
+    assert shop.ledger.lineage().run_of_version(2) == "run-2"
+
+
 def test_an_act_in_an_empty_lineage(tmp_path: Path, ledger: Ledger) -> None:
     """The types and the pipeline are made; a model of which nothing is known has no id."""
     base = str(tmp_path / "base")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from components.pusher.publish import PushRecord, push, served_state
 from schemas.decision import Decision
 from schemas.errors import DigestMismatchError
 from serving.payload import digest
-from serving.store import FileSystem, VersionStore
+from serving.store import FileSystem, Mark, VersionStore
 
 Outcome = Literal["push", "block", "pending", "already_served"]
 
@@ -254,6 +255,23 @@ def test_a_push_that_is_due_is_never_taken_from_the_cache(model: Path, store: Ve
     run("push", model, store)
     assert served_state(decision, store) == store.state()
     (store.base_path / "1" / "saved_model.pb").write_text("GRAPH")
+    assert served_state(decision, store).startswith(f"{store.state()} to publish ")
+
+
+def test_a_refusal_of_what_is_newest_is_never_taken_from_the_cache(model: Path, store: VersionStore) -> None:
+    """It may be lifted, and the base path holds the same before and after."""
+    decision = decide("push", model)
+    run("push", model, store)
+    other = saved_model(model.parent / "other", "other")
+    push(decide("push", other), other, store, {})
+    store.finish_label("stable", 2)
+    store.begin_label("stable", 1)
+    store.finish_label("stable", 1, rolled_back=Mark(by="ann", at=datetime.now(UTC), reason="drill"))
+    refused = decide("push", other)
+    assert push(refused, other, store, {}).result.outcome == "rolled_back"
+    assert served_state(refused, store) != served_state(refused, store)
+    store.allow(refused.digest)
+    assert served_state(refused, store) == store.state()
     assert served_state(decision, store).startswith(f"{store.state()} to publish ")
 
 

@@ -356,6 +356,19 @@ def test_a_rollback_by_label_refuses_what_it_left(store: VersionStore, models: l
     assert store.marks().refused[digest(models[2])].version == 3
 
 
+def test_what_a_label_was_rolled_back_from_is_refused_although_it_is_the_newest(
+    store: VersionStore, models: list[Path]
+) -> None:
+    """Until it is allowed again."""
+    store.finish_label("stable", 3)
+    store.begin_label("stable", 2)
+    store.finish_label("stable", 2, rolled_back=Mark(by="ann", at=datetime.now(UTC), reason="drill"))
+    with pytest.raises(RolledBackError, match="was rolled back as version 3"):
+        publish(store, models[2])
+    store.allow(digest(models[2]))
+    assert publish(store, models[2]).outcome == "already_served"
+
+
 # --- marks ------------------------------------------------------------------------------------------------------------
 
 

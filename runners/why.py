@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from components.gate.words import change_needed, is_upper, label, shown, where
+from components.gate.words import change_needed, is_of_value, is_upper, label, shown, where
 from components.lineage.reader import Lineage, RunRecord
 from runners.view import gate_table
 from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, PushResult
@@ -167,6 +167,8 @@ def _distance(result: GateResult) -> str:
     assert result.margin is not None
     assert result.limit is not None
     assert result.value is not None
+    if not is_of_value(result):
+        return f"{label(result)}: {result.reason}"
     side = "below" if is_upper(result) else "above"
     text = (
         f"{label(result)}: {shown(result.value, result.unit)} is {shown(abs(result.margin), result.unit)} "

@@ -111,13 +111,15 @@ class Figures(_Record):
         candidate: digest of the bytes that were loaded and measured.
         champion: digest of the champion's bytes; "" where there is none, or it was not measured.
         figures: of both, each with the digest of its payload.
-        notes: what a reader should know beside the figures (why the champion was not measured).
+        notes: what a reader should know beside the figures.
+        why_no_champion: why there are no figures of the champion, in words; "" where there are, or none was given.
     """
 
     candidate: str
     champion: str = ""
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
+    why_no_champion: str = ""
 
     def of(self, digest: str) -> tuple[Figure, ...]:
         """The figures of one payload."""

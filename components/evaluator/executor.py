@@ -43,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         candidate = _digest(artifact_utils.get_single_instance(input_dict["model"]))
         baseline = input_dict.get("baseline_model") or []
         champion = _digest(baseline[0]) if baseline else ""
-        notes = []
+        why_not = ""
         try:
             self._evaluate(input_dict, output_dict, exec_properties)
         except Exception as error:
@@ -52,10 +52,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _log.warning("Evaluating again without the champion", exc_info=True)
             # Whatever is wrong with the candidate as well, is raised here.
             self._evaluate({**input_dict, "baseline_model": []}, output_dict, exec_properties)
-            notes.append(f"the champion can no longer be evaluated: {_in_short(error)}")
+            why_not = f"it can no longer be evaluated: {_in_short(error)}"
             champion = ""
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
-        figures = _figures(folder, candidate, champion, notes)
+        figures = _figures(folder, candidate, champion, why_not)
         Path(folder, FIGURES_FILE).write_text(figures.model_dump_json(indent=1), encoding="utf-8")
 
     def _evaluate(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
@@ -83,14 +83,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         stock.Executor(self._context).Do(input_dict, output_dict, properties)
 
 
-def _figures(folder: str, candidate: str, champion: str, notes: list[str]) -> Figures:
+def _figures(folder: str, candidate: str, champion: str, why_not: str) -> Figures:
     """What was written, as the Gate reads it, under the digests of the bytes that were loaded."""
     from components.evaluation.figures import read_figures
 
     figures = read_figures(folder, candidate, champion=False)
     if champion:
         figures += read_figures(folder, champion, champion=True)
-    return Figures(candidate=candidate, champion=champion, figures=tuple(figures), notes=tuple(notes))
+    return Figures(candidate=candidate, champion=champion, figures=tuple(figures), why_no_champion=why_not)
 
 
 def _digest(model: types.Artifact) -> str:

@@ -126,6 +126,7 @@ class _Limit:
         margin: distance of what was measured from the limit, where it is not the value's own.
         interval: of what was measured, where it is not the value's own.
         champion: the champion's figure, or None.
+        told: what was held against what, in words, where it is not the value against the limit.
     """
 
     at: float
@@ -133,6 +134,7 @@ class _Limit:
     margin: float | None = None
     interval: tuple[float, float] | None = None
     champion: float | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,10 @@ class _Judge:
             return [self._one(about, gate, whole_of(self.figures, gate))]
         slices = slices_of(self.figures, gate)
         if not slices:
+            whole = whole_of(self.figures, gate)
             reason = f"no example has {' and '.join(gate.slice_by)}: there is no slice to judge"
+            if whole is None or whole.value is None:
+                reason = _missing(about.metric, whole)
             return [self._result(about, None, "not_measured", reason)]
         small = {id(figure): reason for figure in slices if (reason := _too_few(figure, gate))}
         results = [self._result(about, f, "too_few_examples", small[id(f)]) for f in slices if id(f) in small]
@@ -219,9 +224,9 @@ class _Judge:
             return served
         assert figure is not None
         sign = -1 if direction(about.metric) == "lower" else 1
-        interval = _shifted(figure.difference_interval, served) or figure.interval
-        limit = served - sign * allowed
-        return self._judged(about, figure, _Limit(limit, sign, interval=interval, champion=served))
+        limit = _value(served) - sign * allowed
+        interval = _interval_beside(figure, served, 1.0)
+        return self._judged(about, figure, _Limit(limit, sign, interval=interval, champion=_value(served)))
 
     def _ratio(self, about: _Gate, figure: Figure | None, ratio: float) -> GateResult:
         """At most `ratio` times the champion's; by the ratio that was measured in pairs, where there is one."""
@@ -229,25 +234,26 @@ class _Judge:
         if isinstance(served, GateResult):
             return served
         assert figure is not None
-        if served < 0:
-            reason = f"a ratio to the champion's {shown(served)} says nothing, for it is below 0"
-            return self._result(about, figure, "not_measured", reason, champion=served)
+        theirs = _value(served)
+        if theirs < 0:
+            reason = f"a ratio to the champion's {shown(theirs)} says nothing, for it is below 0"
+            return self._result(about, figure, "not_measured", reason, champion=theirs)
         if figure.ratio_to_champion is None:
-            return self._judged(about, figure, _Limit(served * ratio, -1, champion=served))
+            interval = _interval_beside(figure, served, ratio)
+            return self._judged(about, figure, _Limit(theirs * ratio, -1, interval=interval, champion=theirs))
         low, high = figure.ratio_interval or (math.nan, math.nan)
         limit = _Limit(
-            served * ratio,
+            theirs * ratio,
             -1,
-            margin=(ratio - figure.ratio_to_champion) * served,
-            interval=(low * served, high * served) if figure.ratio_interval else None,
-            champion=served,
+            margin=(ratio - figure.ratio_to_champion) * theirs,
+            interval=(low * theirs, high * theirs) if figure.ratio_interval else None,
+            champion=theirs,
+            told=f"in pairs, {shown(figure.ratio_to_champion)} times the champion's; at most {shown(ratio)} times",
         )
-        result = self._judged(about, figure, limit)
-        paired = f"in pairs, {shown(figure.ratio_to_champion)} times the champion's; at most {shown(ratio)} times"
-        return result.model_copy(update={"reason": f"{result.reason} ({paired})"})
+        return self._judged(about, figure, limit)
 
-    def _served(self, about: _Gate, figure: Figure | None) -> float | GateResult:
-        """The champion's value of the same figure, or the result where there is nothing to compare with."""
+    def _served(self, about: _Gate, figure: Figure | None) -> Figure | GateResult:
+        """The champion's same figure, which has a value, or the result where there is nothing to compare with."""
         if figure is None or figure.value is None:
             return self._result(about, figure, "not_measured", _missing(about.metric, figure))
         if self.champion is None:
@@ -257,11 +263,11 @@ class _Judge:
             return self._result(about, figure, "already_served", "the candidate's bytes are the champion's")
         served = same_figure(of_payload(self.champion.figures, self.champion.digest), figure)
         if served is not None and served.value is not None:
-            return served.value
+            return served
         if self.champion.accepted:
             reason = f"accepted without champion: {self.champion.accepted}"
             return self._result(about, figure, "no_champion", reason)
-        why = self.champion.why_not or _GONE
+        why = (served.why_not if served is not None else "") or self.champion.why_not or _GONE
         reason = f"{about.metric} of the champion (version {self.champion.version}) was not measured: {why}"
         return self._result(about, figure, "not_measured", reason)
 
@@ -275,12 +281,15 @@ class _Judge:
         compared = "at least" if limit.sign > 0 else "at most"
         at = shown(limit.at, figure.unit)
         reason = f"{shown(figure.value, figure.unit)} {'is' if verdict == 'pass' else 'is not'} {compared} {at}"
-        if limit.champion is not None:
-            reason += f" (champion {shown(limit.champion)})"
+        if limit.told:
+            reason = limit.told
+        elif limit.champion is not None:
+            reason += f" (champion {shown(limit.champion, figure.unit)})"
         if interval and interval[0] < limit.at < interval[1]:
             low, high = interval
             verdict = "pass" if about.lenient else "inconclusive"
             reason = f"{at} lies inside the interval {shown(low)}..{shown(high)}"
+            reason += f" ({limit.told})" if limit.told else ""
             if verdict == "pass":
                 reason = f"inconclusive, which the gate lets pass: {reason}"
         return self._result(about, figure, verdict, reason, limit=limit, margin=margin, interval=interval)
@@ -344,8 +353,22 @@ def _interval_of_gap(low: Figure, high: Figure) -> tuple[float, float] | None:
     return max(0.0, gap - down), gap + up
 
 
-def _shifted(interval: tuple[float, float] | None, by: float) -> tuple[float, float] | None:
-    return (interval[0] + by, interval[1] + by) if interval else None
+def _interval_beside(ours: Figure, theirs: Figure, scale: float) -> tuple[float, float] | None:
+    """Of a value that is held against `scale` times the champion's: the champion's own uncertainty is in it.
+
+    By the difference on the same examples where it is known; else as of figures that were measured apart.
+    """
+    value, served = _value(ours), _value(theirs)
+    low, high = theirs.interval or (served, served)
+    own, share = ours.interval, scale
+    if ours.difference_interval is not None:
+        own = (ours.difference_interval[0] + served, ours.difference_interval[1] + served)
+        share = abs(scale - 1)
+    if own is None:
+        return None
+    return value - math.hypot(value - own[0], share * (high - served)), value + math.hypot(
+        own[1] - value, share * (served - low)
+    )
 
 
 def _nearest_to_failing(result: GateResult) -> tuple[int, int, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from schemas.decision import GateResult
 from schemas.metrics import direction
 
-__all__ = ["change_needed", "is_upper", "label", "shown", "where"]
+__all__ = ["change_needed", "is_of_value", "is_upper", "label", "shown", "where"]
 
 
 def shown(value: float, unit: str = "1") -> str:
@@ -44,6 +46,13 @@ def is_upper(result: GateResult) -> bool:
     return result.condition != "min"
 
 
+def is_of_value(result: GateResult) -> bool:
+    """Whether the margin is the value's own distance from the limit, and not that of a comparison in pairs."""
+    if result.value is None or result.limit is None or result.margin is None:
+        return False
+    return math.isclose(abs(result.value - result.limit), abs(result.margin), rel_tol=1e-9, abs_tol=1e-12)
+
+
 def change_needed(result: GateResult) -> str:
     """What would have to change for a result that blocks to pass; "" for one that does not block.
 
@@ -54,13 +63,15 @@ def change_needed(result: GateResult) -> str:
     """
     if not result.blocks:
         return ""
+    if result.verdict == "not_measured" and result.value is not None and result.champion is None:
+        return f"{label(result)} of the champion has to be measured, or its lack accepted: --accept-without-champion"
     if result.verdict == "not_measured" or result.margin is None or result.limit is None:
         return f"{label(result)} has to be measured"
     verb = "fall" if is_upper(result) else "rise"
     if result.verdict == "fail":
         by, to = shown(-result.margin, result.unit), shown(result.limit, result.unit)
-        return f"{label(result)} has to {verb} by {by}, to {to}"
+        return f"{label(result)} has to {verb} by {by}{f', to {to}' if is_of_value(result) else ''}"
     low, high = result.interval or (result.limit, result.limit)
     by = shown(high - result.limit if is_upper(result) else result.limit - low, result.unit)
-    more = "examples" if direction(result.metric) != "lower" or result.unit == "1" else "repetitions"
+    more = "examples" if result.unit == "1" else "repetitions"
     return f"{label(result)} has to {verb} by {by}, or be measured on more {more}, for its interval to clear the limit"

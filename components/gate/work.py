@@ -125,7 +125,7 @@ def _champion(pushed: Any | None, measured: list[Figures], accepted: str) -> Cha
         return None
     digest = pushed.custom_properties["digest"].string_value
     figures = [figure for one in measured for figure in one.of(digest)]
-    why_not = "; ".join(note for one in measured if one.champion != digest for note in one.notes)
+    why_not = "; ".join(one.why_no_champion for one in measured if one.why_no_champion)
     return Champion(digest, pushed.custom_properties["version"].int_value, figures, why_not, accepted)
 
 

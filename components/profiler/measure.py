@@ -156,6 +156,7 @@ class _Session:
             champion=champion.digest if champion else "",
             figures=tuple(figures),
             notes=tuple(self.notes),
+            why_no_champion=f"it {outcomes['champion'].problem}" if champion and outcomes["champion"].problem else "",
         )
 
     # --- each payload alone -------------------------------------------------------------------------------------------

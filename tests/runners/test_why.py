@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_a_pushed_version_tells_how_near_it_was(shop: Workshop, asked: str) -> N
     assert "Run 20260101-a: pushed, version 1." in told
     assert "auc: 0.9 is 0.4 above the limit of 0.5 (80.0%)" in told
     assert "To pass" not in told
+
+
+def test_a_comparison_in_pairs_is_told_in_its_own_words(shop: Workshop) -> None:
+    """Its margin is not the value's distance from the limit."""
+    found = why(shop.lineage, "1")
+    assert found.decision is not None
+    paired = found.decision.gates[0].model_copy(update={"margin": 0.2, "limit": 0.8, "reason": "1.1 times; at most 1.2"})
+    told = text(replace(found, decision=found.decision.model_copy(update={"gates": (paired,)})))
+    assert "auc: 1.1 times; at most 1.2" in told
 
 
 def test_the_store_alone_answers(shop: Workshop) -> None:

@@ -36,7 +36,7 @@ def test_figures_stand_under_the_digests_of_the_bytes_that_were_loaded(problems,
     config = problem.config(["auc", "example_count"], [{"feature_keys": ["trip_start_day"]}])
     figures = recorded(ours(problem, config, tmp_path))
     candidate, champion = map(digest, problem.models)
-    assert (figures.candidate, figures.champion, figures.notes) == (candidate, champion, ())
+    assert (figures.candidate, figures.champion, figures.why_no_champion) == (candidate, champion, "")
     mine, its = figures.of(candidate), figures.of(champion)
     assert len(mine) == len(its) == 2 * 8
     assert [(one.metric, one.slice, one.n) for one in mine] == [(one.metric, one.slice, one.n) for one in its]
@@ -47,7 +47,7 @@ def test_without_a_champion(problems, ours, tmp_path) -> None:
     """There is none, and nothing to note."""
     problem = problems["taxi"]
     figures = recorded(ours(problem, problem.config(["auc"], champion=False), tmp_path, champion=False))
-    assert (figures.champion, figures.notes) == ("", ())
+    assert (figures.champion, figures.why_no_champion) == ("", "")
     assert {one.digest for one in figures.figures} == {digest(problem.models[0])}
 
 
@@ -58,8 +58,7 @@ def test_a_champion_that_cannot_be_loaded_is_left_out_and_said(problems, ours, t
     problem = replace(problem, models=(candidate, broken(champion, tmp_path / "broken")))
     figures = recorded(ours(problem, problem.config(["auc", "example_count"]), tmp_path / "out"))
     assert figures.champion == ""
-    (note,) = figures.notes
-    assert note.startswith("the champion can no longer be evaluated: ")
+    assert figures.why_no_champion.startswith("it can no longer be evaluated: ")
     assert {one.digest for one in figures.figures} == {digest(candidate)}
     assert [one.metric for one in figures.figures] == ["auc", "example_count"]
 

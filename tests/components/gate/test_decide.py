@@ -297,6 +297,42 @@ def test_a_ratio_that_was_measured_in_pairs_is_judged(
     assert result.margin == pytest.approx((1.2 - ratio) * 2.0)
     assert result.interval == pytest.approx((interval[0] * 2.0, interval[1] * 2.0))
     assert f"in pairs, {ratio:g} times the champion's; at most 1.2 times" in result.reason
+    assert "3 ms is" not in result.reason
+
+
+def test_the_champions_own_uncertainty_counts_where_it_was_measured_apart() -> None:
+    """Of a latency 0.3 and 0.4 ms off at most, the difference is 0.5 ms off: sqrt(0.3² + 0.4²)."""
+    served = champion(latency(2.0, OLD, interval=(1.6, 2.4)))
+    found = [latency(2.6, interval=(2.3, 2.9))]
+    for allowed, verdict in ((1.2, "pass"), (1.0, "inconclusive"), (0.2, "inconclusive"), (0.05, "fail")):
+        (result,) = decide(gates({"metric": "latency_p50_ms", "max_drop": allowed}), NEW, found, served).gates
+        assert (result.verdict, result.interval) == (verdict, pytest.approx((2.1, 3.1)))
+
+
+def test_a_ratio_of_quality_has_the_interval_of_the_difference() -> None:
+    """On the same examples; the champion's own interval counts with what the ratio leaves of it."""
+    pairs = {"interval": (1.5, 2.7), "difference_to_champion": 0.1, "difference_interval": (0.07, 0.13)}
+    served = champion(figure("mean_absolute_error", 2.0, OLD, interval=(1.6, 2.4)))
+    gate = gates({"metric": "mean_absolute_error", "max_ratio_to_champion": 1.1})
+    (result,) = decide(gate, NEW, [figure("mean_absolute_error", 2.1, **pairs)], served).gates
+    assert (result.verdict, result.interval) == ("pass", pytest.approx((2.05, 2.15)))
+
+
+def test_a_champion_whose_figure_is_missing_is_told_by_that_figure() -> None:
+    """And not by a guess."""
+    served = champion(latency(2.0, OLD).model_copy(update={"value": None, "why_not": "its process was killed"}))
+    (result,) = decide(gates(LATENCY), NEW, [latency(3.0)], served).gates
+    assert result.reason == "latency_p50_ms of the champion (version 3) was not measured: its process was killed"
+
+
+def test_slices_of_what_was_not_measured_at_all_are_told_as_such() -> None:
+    """The examples have the feature: it was the model that gave no answers."""
+    gate = gates({"metric": "class_agreement", "against": "trained", "slice_by": ("pay",), "min": 0.99})
+    whole = figure("class_agreement", None, against="trained", why_not="its process was killed")
+    for found, words in (([whole], "could not be measured: its process was killed"), ([], "was not measured")):
+        decision = decide(gate, NEW, found, None)
+        assert verdicts(decision) == ["not_measured"]
+        assert words in decision.reasons[0]
 
 
 def test_a_comparison_in_pairs_has_the_interval_of_the_difference() -> None:

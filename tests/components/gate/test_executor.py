@@ -198,3 +198,15 @@ def test_what_tfx_resolvers_read_is_named_as_tfx_names_it() -> None:
     assert work._MODEL_ID == constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
     assert work._MODEL_URI == constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY
     assert work._FILES == {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
+
+
+def test_what_else_was_noted_is_no_reason_for_a_missing_champion(desk: Desk) -> None:
+    """How busy the machine was does not tell why the champion was not measured; what the nodes say of it does."""
+    desk.measure(lambda figures: figures.model_copy(update={"notes": ("load average 0.52",)}))
+    decision = desk.judge(AUC, [push("0ther", 3)])
+    assert decision.gates[0].verdict == "not_measured"
+    assert decision.gates[0].reason.endswith("was not measured: its files are gone or changed, or it lacks the slice")
+    file = desk.evaluation / FIGURES_FILE
+    figures = Figures.model_validate_json(file.read_bytes())
+    file.write_text(figures.model_copy(update={"why_no_champion": "it does not load"}).model_dump_json())
+    assert desk.judge(AUC, [push("0ther", 3)]).gates[0].reason.endswith("was not measured: it does not load")

@@ -38,7 +38,22 @@ def result(**fields: object) -> GateResult:
             {"condition": "max_gap", "value": 0.35, "limit": 0.3, "margin": -0.05},
             "binary_accuracy[between slices] has to fall by 0.05, to 0.3",
         ),
+        (
+            {"verdict": "inconclusive", "metric": "throughput_per_s", "unit": "1/s", "batch_size": 1, "value": 90,
+             "limit": 80, "margin": 10, "interval": (70, 110)},
+            "throughput_per_s[batch 1] has to rise by 10 1/s, or be measured on more repetitions, for its interval to clear"
+            " the limit",
+        ),
+        (
+            {"metric": "latency_p50_ms", "condition": "max_ratio_to_champion", "unit": "ms", "value": 3.0, "limit": 2.4,
+             "margin": -0.2, "champion": 2.0},
+            "latency_p50_ms has to fall by 0.2 ms",
+        ),
         ({"verdict": "not_measured"}, "binary_accuracy has to be measured"),
+        (
+            {"verdict": "not_measured", "condition": "max_drop", "value": 0.9},
+            "binary_accuracy of the champion has to be measured, or its lack accepted: --accept-without-champion",
+        ),
         ({"verdict": "pass", "value": 0.9, "limit": 0.75, "margin": 0.15}, ""),
         ({"verdict": "too_few_examples"}, ""),
     ],

@@ -229,7 +229,8 @@ def begin(loaded: LoadedConfig, root: Path, options: Options) -> Beginning:
     else:
         from runners.local.session import why_not_resumed
 
-        note = why_not_resumed(lineage, run_id, loaded, _checked(loaded, root, options), root)
+        module = _checked(loaded, root, options)
+        note = why_not_resumed(lineage, run_id, loaded, module, root, options.accept_without_champion)
     if note:
         return Beginning(new_run_id(), replace(options, resumed=False), f"Instead of run {run_id}: {note}.")
     return Beginning(run_id, options)

@@ -385,6 +385,9 @@ class SatisfyGate(Section):
             raise _refusal(f"{self.metric} is neither better when higher nor when lower", "min, max or max_gap")
         if better == "higher" and self.condition == "max_ratio_to_champion":
             raise _refusal(f"max_ratio_to_champion is for what should be small; {self.metric} is not", "max_drop")
+        parity = self.metric in PROFILED and PROFILED[self.metric].slices != "none"
+        if parity and self.condition in ("max_drop", "max_ratio_to_champion"):
+            raise _refusal(f"{self.metric} is measured of the candidate alone", "min, max or max_gap")
         return self
 
     @model_validator(mode="after")

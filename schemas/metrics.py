@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BINARY", "PROFILED", "QUALITY", "Direction", "ProfiledMetric", "QualityMetric", "direction"]
+__all__ = ["BINARY", "PROFILED", "QUALITY", "TWO_CLASSES", "Direction", "ProfiledMetric", "QualityMetric", "direction"]
 
 Direction = Literal["higher", "lower", "neither"]
 
@@ -125,7 +125,21 @@ QUALITY: dict[str, QualityMetric] = {
 }
 
 BINARY = frozenset(_BINARY)
-"""Quality metrics of scores against a binary label; without examples of both classes most say nothing."""
+"""Quality metrics of scores against a binary label."""
+
+TWO_CLASSES = BINARY - {
+    "binary_accuracy",
+    "binary_crossentropy",
+    "false_negatives",
+    "false_positives",
+    "hinge",
+    "predicted_positive_rate",
+    "prevalence",
+    "squared_hinge",
+    "true_negatives",
+    "true_positives",
+}
+"""Those that may say nothing of examples of one class; of the others a value that is missing is the model's doing."""
 
 PROFILED: dict[str, ProfiledMetric] = {
     # what it costs; 1 MB is 10^6 bytes

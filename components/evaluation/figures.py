@@ -11,7 +11,7 @@ from tensorflow_model_analysis.slicer import slicer_lib
 
 from components.evaluation.eval_config import CANDIDATE, CHAMPION, LABEL
 from schemas.decision import Figure
-from schemas.metrics import BINARY
+from schemas.metrics import TWO_CLASSES
 
 __all__ = ["figures_of", "read_figures"]
 
@@ -77,7 +77,7 @@ def _figures_of_slice(where: dict[str, str], metrics: Mapping[str, Any], digest:
             how=_HOW,
             difference_to_champion=_number(difference) if paired else None,
             difference_interval=paired,
-            why_not=one_class if number is None and name in BINARY else "",
+            why_not=one_class if number is None and name in TWO_CLASSES else "",
         )
 
 

@@ -275,7 +275,7 @@ class _Judge:
         """Holds a value against a limit."""
         if figure is None or figure.value is None:
             return self._result(about, figure, "not_measured", _missing(about.metric, figure), limit=limit)
-        margin = limit.sign * (figure.value - limit.at) if limit.margin is None else limit.margin
+        margin = limit.sign * (figure.value - limit.at) + 0.0 if limit.margin is None else limit.margin  # -0.0 is 0
         interval = limit.interval or figure.interval
         verdict: Verdict = "pass" if margin >= 0 else "fail"
         compared = "at least" if limit.sign > 0 else "at most"

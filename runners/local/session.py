@@ -92,7 +92,8 @@ class Session:
     def run(self, on_start: Callable[[str], None], on_end: Callable[[NodeResult], None]) -> list[NodeResult]:
         """Runs the pipeline; see `Engine.run`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / _MADE_OF).write_text(made_of(self.loaded, self.module, self.root), encoding="utf-8")
+        made = made_of(self.loaded, self.module, self.root, self.accept_without_champion)
+        (self.folder / _MADE_OF).write_text(made, encoding="utf-8")
         self.engine.ir_file.write_bytes(self.engine.graph.ir.SerializeToString(deterministic=True))
         return self.engine.run(self._workers, on_start, on_end)
 
@@ -201,7 +202,14 @@ def made_of(loaded: LoadedConfig, module: UserModule, root: Path, accept_without
     return hashlib.sha256(json.dumps(things, sort_keys=True).encode()).hexdigest()
 
 
-def why_not_resumed(lineage: Lineage, run_id: str, loaded: LoadedConfig, module: UserModule, root: Path) -> str:
+def why_not_resumed(
+    lineage: Lineage,
+    run_id: str,
+    loaded: LoadedConfig,
+    module: UserModule,
+    root: Path,
+    accept_without_champion: str = "",
+) -> str:
     """Why what a run had finished cannot be kept as it stands; "" where it can.
 
     A run is of one piece: TFX neither runs a node twice in a run, nor does anyone want a model of which one half was
@@ -211,8 +219,13 @@ def why_not_resumed(lineage: Lineage, run_id: str, loaded: LoadedConfig, module:
         then = (root / "logs" / run_id / _MADE_OF).read_text(encoding="utf-8")
     except OSError:
         return f"nothing in {root} says what it was made of"
-    if then != made_of(loaded, module, root):
-        return "the model's module, the data schema, the libraries or the code of the pipeline have changed since"
+    if then != made_of(loaded, module, root, accept_without_champion):
+        if then == made_of(loaded, module, root):
+            return "it was given no --accept-without-champion"
+        return (
+            "the model's module, the data schema, the libraries, the code of the pipeline or --accept-without-champion "
+            "have changed since"
+        )
     cache = Cache(root / "cache")
     for node, execution in lineage.executions(run_id).items():
         if execution.last_known_state in FINISHED:

@@ -56,7 +56,9 @@ def test_a_comparison_in_pairs_is_told_in_its_own_words(shop: Workshop) -> None:
     """Its margin is not the value's distance from the limit."""
     found = why(shop.lineage, "1")
     assert found.decision is not None
-    paired = found.decision.gates[0].model_copy(update={"margin": 0.2, "limit": 0.8, "reason": "1.1 times; at most 1.2"})
+    paired = found.decision.gates[0].model_copy(
+        update={"margin": 0.2, "limit": 0.8, "reason": "1.1 times; at most 1.2"}
+    )
     told = text(replace(found, decision=found.decision.model_copy(update={"gates": (paired,)})))
     assert "auc: 1.1 times; at most 1.2" in told
 

@@ -155,6 +155,14 @@ def test_condition_of_zero_is_one():
             "max_abs_difference is a difference to something; expected against beside it",
         ),
         (
+            {"metric": "class_agreement", "against": "trained", "max_drop": 0.1},
+            "class_agreement is measured of the candidate alone; expected min, max or max_gap",
+        ),
+        (
+            {"metric": "feature_skew", "max_ratio_to_champion": 1},
+            "feature_skew is measured of the candidate alone; expected min, max or max_gap",
+        ),
+        (
             {"metric": "size_mb", "max": 1, "slice_by": ["a"]},
             "size_mb is a figure of the payload and has no slices; ex",
         ),

@@ -67,6 +67,18 @@ def test_a_slice_of_one_class_has_no_area_under_a_curve(label: float, why: str) 
     assert told["recall"] == (None, why)
 
 
+@pytest.mark.parametrize("metric", ["binary_crossentropy", "binary_accuracy", "hinge", "true_positives"])
+def test_a_value_that_one_class_allows_is_not_excused_for_it(metric: str) -> None:
+    """Where it is missing the model gave no numbers, and the slice has to block."""
+    found = figures_of(
+        results(
+            ((("pay", "Cash"),), {metric: double("NaN"), "mean_label": double(0.0), "example_count": double(90.0)})
+        ),
+        "d",
+    )
+    assert {one.metric: (one.value, one.why_not) for one in found}[metric] == (None, "")
+
+
 def test_the_difference_to_the_champion_with_its_interval() -> None:
     """On the same examples; TFMA's difference is no figure of its own."""
     metrics = {"auc": bounded(0.9, 0.85, 0.95), "auc_diff": bounded(0.01, -0.01, 0.03), "recall": double(0.5)}

@@ -23,7 +23,6 @@ from components.evaluator.executor import Executor
 from components.gate.decide import Champion, decide
 from schemas.config import GatesConfig
 from schemas.decision import FIGURES_FILE, Decision, Figures
-from schemas.load import load_config
 from tests.components.evaluator.problems import Problem, parsing_spec, save, taxi
 from tests.workbench import REPOSITORY
 
@@ -146,27 +145,3 @@ def test_a_comparison_with_the_champion_is_made_in_pairs(judged: Judge) -> None:
     assert result.value == result.champion
     assert high - low < 1e-9
     assert result.verdict == "pass"
-
-
-SHIPPED = load_config(REPOSITORY / "satisfice.yaml").config.gates
-UNREACHABLE = {"min": 1e9, "max": -1e9, "max_gap": 0.0, "max_drop": 0.0}
-
-
-@pytest.fixture(scope="module")
-def on_shipped_gates(measured: Callable[..., Figures]) -> Figures:
-    """A good candidate that is a little worse than the champion."""
-    return measured(SHIPPED, sees(0.03), sees(0.0))
-
-
-@pytest.mark.parametrize("index", range(len(SHIPPED.satisfy)))
-def test_each_shipped_limit_set_to_the_unreachable_blocks_and_stands_first(
-    on_shipped_gates: Figures, index: int
-) -> None:
-    """As `--set gates.satisfy.N.min=…` would."""
-    gate = SHIPPED.satisfy[index]
-    changed = gate.model_copy(update={gate.condition: UNREACHABLE[gate.condition]})
-    satisfy = tuple(changed if number == index else one for number, one in enumerate(SHIPPED.satisfy))
-    decision = decision_of(SHIPPED.model_copy(update={"satisfy": satisfy, "optimize": None}), on_shipped_gates)
-    assert decision.outcome == "block"
-    assert f"gates.satisfy.{index}" in blocking(decision)
-    assert decision.gates[0].gate == f"gates.satisfy.{index}"

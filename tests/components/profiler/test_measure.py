@@ -245,8 +245,20 @@ def test_a_payload_that_does_not_load(measured: Taxi, tmp_path: Path) -> None:
     assert any(note.startswith("the candidate could not be measured: it ") for note in figures.notes)
 
 
-def test_a_champion_that_asks_for_other_data(measured: Taxi) -> None:
-    """Is not measured, by name; the candidate is, and has no ratio."""
+def test_a_champion_that_does_not_load(measured: Taxi, tmp_path: Path) -> None:
+    """Is not measured, and it is told why; the candidate is, and has no ratio."""
+    broken = Path(shutil.copytree(measured.model, tmp_path / "broken"))
+    shutil.rmtree(broken / "variables")
+    figures = measured.profile(measured.model, broken)
+    assert not_measured(figures.of("champion")) > {"latency_p50_ms", "peak_memory_mb"}
+    assert figures.why_no_champion.startswith("it failed with ")
+    found = find(figures, "latency_p50_ms", batch_size=1)
+    assert found.value is not None
+    assert found.ratio_to_champion is None
+
+
+def test_a_payload_that_asks_for_other_data(measured: Taxi) -> None:
+    """Is not measured, and it is told by name what it asks for."""
     columns = {name: column for name, column in measured.columns.items() if name != "fare"}
     figures = measured.profile(measured.model, None, columns=columns)
     found = find(figures, "latency_p50_ms", batch_size=1)

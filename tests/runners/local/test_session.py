@@ -246,8 +246,19 @@ def test_a_run_is_not_resumed_with_other_code(bench, begun) -> None:
     """Half of it would be made by the one, half by the other."""
     edit(bench.folder / "session_model.py", "def build_model", "WIDTH = 3\n\ndef build_model")
     assert why(bench, begun) == (
-        "the model's module, the data schema, the libraries or the code of the pipeline have changed since"
+        "the model's module, the data schema, the libraries, the code of the pipeline or --accept-without-champion "
+        "have changed since"
     )
+
+
+def test_what_was_accepted_for_one_run_is_not_resumed_without_it(bench, begun) -> None:
+    """Nor does a run that was given no reason go on with one: its Gate may have judged already."""
+    loaded, module, root = begun.loaded, begun.module, begun.root
+    resumed = [begun.lineage, "run-1", loaded, module, root]
+    assert why_not_resumed(*resumed, "its files are lost") == "it was given no --accept-without-champion"
+    (begun.folder / "made_of").write_text(made_of(loaded, module, root, "its files are lost"))
+    assert why_not_resumed(*resumed, "its files are lost") == ""
+    assert "--accept-without-champion have changed since" in why_not_resumed(*resumed)
 
 
 def test_a_run_is_not_resumed_in_another_root(bench, begun, tmp_path) -> None:

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from schemas.errors import close_match
-from schemas.metrics import PROFILED, QUALITY, direction
+from schemas.metrics import OF_FILES, PROFILED, QUALITY, direction
 
 __all__ = [
     "BeamConfig",
@@ -392,6 +392,8 @@ class SatisfyGate(Section):
 
     @model_validator(mode="after")
     def _profiling_fits_metric(self) -> Self:
+        if self.metric in OF_FILES and self.payload != "tflite":
+            raise _refusal(f"{self.metric} is a figure of a .tflite file", "payload: tflite beside it")
         wanted = PROFILED[self.metric].key if self.metric in PROFILED else None
         for key in ("batch_size", "against"):
             if key != wanted and getattr(self, key) is not None:

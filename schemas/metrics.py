@@ -10,7 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BINARY", "PROFILED", "QUALITY", "TWO_CLASSES", "Direction", "ProfiledMetric", "QualityMetric", "direction"]
+__all__ = [
+    "BINARY",
+    "OF_FILES",
+    "PROFILED",
+    "QUALITY",
+    "TWO_CLASSES",
+    "Direction",
+    "ProfiledMetric",
+    "QualityMetric",
+    "direction",
+]
 
 Direction = Literal["higher", "lower", "neither"]
 
@@ -161,6 +171,9 @@ PROFILED: dict[str, ProfiledMetric] = {
     "mean_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
     "p99_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
 }
+
+OF_FILES = frozenset({"arena_mb", "compressed_size_mb", "p99_abs_difference"})
+"""Profiled figures of a `.tflite` file alone."""
 
 
 def direction(metric: str) -> Direction:

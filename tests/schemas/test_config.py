@@ -159,6 +159,10 @@ def test_condition_of_zero_is_one():
             "class_agreement is measured of the candidate alone; expected min, max or max_gap",
         ),
         (
+            {"metric": "arena_mb", "max": 1},
+            "arena_mb is a figure of a .tflite file; expected payload: tflite beside it",
+        ),
+        (
             {"metric": "feature_skew", "max_ratio_to_champion": 1},
             "feature_skew is measured of the candidate alone; expected min, max or max_gap",
         ),

@@ -19,7 +19,7 @@ from components.profiler.rows import Rows, read_rows
 from components.trainer.reference import REFERENCE_SPLIT, Reference, read_reference
 from schemas.config import GatesConfig
 from schemas.decision import TRAINING_FILE, Decision, Figure, Figures
-from schemas.metrics import PROFILED
+from schemas.metrics import OF_FILES, PROFILED
 from serving import payload
 from tests.components.first_run import FirstRun
 
@@ -27,6 +27,7 @@ from tests.components.first_run import FirstRun
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 QUICK = Limits(timeout_s=300, budget_s=0.4, precision=0.1)
+OF_SAVED_MODEL = set(PROFILED) - OF_FILES
 GATES = GatesConfig.model_validate_json(
     json.dumps(
         {
@@ -106,9 +107,9 @@ def blocked_by(decision: Decision) -> set[str]:
 
 def test_every_profiled_metric_is_measured(sound: Figures) -> None:
     """Of the candidate all of them, of the champion what it costs; each in its unit, from its own bytes."""
-    assert {one.metric for one in sound.of(sound.candidate)} == set(PROFILED)
+    assert {one.metric for one in sound.of(sound.candidate)} == OF_SAVED_MODEL
     assert {one.metric for one in sound.of("champion")} == {
-        name for name, metric in PROFILED.items() if metric.slices == "none"
+        name for name, metric in PROFILED.items() if metric.slices == "none" and name not in OF_FILES
     }
     for one in sound.figures:
         assert one.value is not None, (one.metric, one.why_not)
@@ -239,7 +240,7 @@ def test_a_payload_that_does_not_load(measured: Taxi, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(measured.model, tmp_path / "broken"))
     shutil.rmtree(broken / "variables")
     figures = measured.profile(broken, measured.model)
-    assert not_measured(figures.of(figures.candidate)) == set(PROFILED) - {"size_mb"}
+    assert not_measured(figures.of(figures.candidate)) == OF_SAVED_MODEL - {"size_mb"}
     assert not_measured(figures.of("champion")) == set()
     assert LATENCY in blocked_by(judged(figures))
     assert any(note.startswith("the candidate could not be measured: it ") for note in figures.notes)
@@ -269,7 +270,7 @@ def test_a_payload_that_asks_for_other_data(measured: Taxi) -> None:
 def test_a_payload_that_takes_too_long(measured: Taxi, planted: Callable[..., Path]) -> None:
     """Is stopped and not measured."""
     figures = measured.profile(planted(delay=10**9), limits=Limits(timeout_s=25))
-    assert not_measured(figures.of(figures.candidate)) == set(PROFILED) - {"size_mb"}
+    assert not_measured(figures.of(figures.candidate)) == OF_SAVED_MODEL - {"size_mb"}
     assert find(figures, "peak_memory_mb").why_not == "did not answer within 25 s and was stopped"
 
 
@@ -277,7 +278,7 @@ def test_without_rows_nothing_is_sent(measured: Taxi) -> None:
     """And nothing is measured but the size."""
     nothing = Rows({}, {}, ())
     figures = measured.profile(measured.model, requests=nothing, trained=Trained(nothing, None, "no rows"))
-    assert not_measured(figures.of(figures.candidate)) == set(PROFILED) - {"size_mb"}
+    assert not_measured(figures.of(figures.candidate)) == OF_SAVED_MODEL - {"size_mb"}
     assert find(figures, "latency_p50_ms", batch_size=64).why_not == "was sent nothing: the eval split holds no rows"
 
 

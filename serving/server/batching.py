@@ -1,0 +1,222 @@
+"""Requests that arrive together run together: batching as TF Serving does it, with its parameters and its refusals."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serving.server.status import Refusal
+from serving.server.tensors import Array
+
+__all__ = ["Batcher", "BatchingParameters", "Run", "examples_in"]
+
+Run = Callable[[Mapping[str, Array]], list[Array]]
+"""Runs one batch: inputs by alias, outputs in order."""
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """TF Serving's batching parameters, with its defaults.
+
+    Attributes:
+        max_batch_size: examples in a batch.
+        batch_timeout_micros: how long the first request of a batch waits for others.
+        max_enqueued_batches: batches that may wait; more are refused.
+        num_batch_threads: batches that run at the same time.
+        allowed_batch_sizes: sizes to which batches are padded, ascending; the last is `max_batch_size`. None for any.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = 2
+    allowed_batch_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses what TF Serving refuses.
+
+        Raises:
+            ValueError: a value cannot be.
+        """
+        if self.max_batch_size < 1 or self.num_batch_threads < 1 or self.max_enqueued_batches < 1:
+            raise ValueError("max_batch_size, num_batch_threads and max_enqueued_batches must be at least 1")
+        sizes = self.allowed_batch_sizes
+        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.max_batch_size):
+            raise ValueError("allowed_batch_sizes entries must be ascending, and the last one max_batch_size")
+
+
+@dataclass
+class _Task:
+    inputs: Mapping[str, Array]
+    size: int
+    done: Future[list[Array]] = field(default_factory=Future)
+
+
+class Batcher:
+    """A queue and its threads, for one signature with one set of outputs."""
+
+    def __init__(self, run: Run, parameters: BatchingParameters, on_batch: Callable[[int, float], None]) -> None:
+        """Starts the threads.
+
+        Args:
+            run: a batch.
+            parameters: of batching.
+            on_batch: is told the number of examples and how long the oldest request waited, in microseconds.
+        """
+        self._run = run
+        self._parameters = parameters
+        self._on_batch = on_batch
+        self._queue: deque[tuple[_Task, float]] = deque()
+        self._waiting = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._serve, daemon=True, name="batcher")
+            for _ in range(parameters.num_batch_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """Runs inputs as part of a batch, and waits for the outputs that belong to them.
+
+        Raises:
+            Refusal: they are no batch, or too many, or the queue is full; or what the model says.
+        """
+        task = _Task(inputs, _size_of(inputs))
+        if task.size > self._parameters.max_batch_size:
+            raise Refusal(
+                "INVALID_ARGUMENT",
+                f"Task size {task.size} is larger than maximum input batch size {self._parameters.max_batch_size}",
+            )
+        with self._changed:
+            if self._closed:
+                raise Refusal("UNAVAILABLE", "the model is being unloaded")
+            room = self._parameters.max_enqueued_batches * self._parameters.max_batch_size
+            if self._waiting + task.size > room:
+                raise Refusal("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full")
+            self._queue.append((task, time.monotonic()))
+            self._waiting += task.size
+            self._changed.notify()
+        return task.done.result()
+
+    def close(self) -> None:
+        """Ends the threads, after what is queued."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        while batch := self._next():
+            tasks = [task for task, _ in batch]
+            self._on_batch(sum(task.size for task in tasks), (time.monotonic() - batch[0][1]) * 1e6)
+            self._answer(tasks)
+
+    def _answer(self, tasks: Sequence[_Task]) -> None:
+        try:
+            for task, result in zip(tasks, self._outputs(tasks), strict=True):
+                task.done.set_result(result)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            if len(tasks) == 1:
+                tasks[0].done.set_exception(error)
+                return
+            for task in tasks:  # one bad request must not fail its neighbours
+                self._answer([task])
+
+    def _next(self) -> list[tuple[_Task, float]]:
+        """The next batch; empty when closed and nothing is left."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._queue or self._closed)
+                if not self._queue:
+                    return []
+                self._gather()
+                if self._queue:  # else another thread took it
+                    return self._taken()
+
+    def _gather(self) -> None:
+        """Waits for the batch to fill, for as long as its first request may wait."""
+        deadline = self._queue[0][1] + self._parameters.batch_timeout_micros / 1e6
+        while self._queue and self._waiting < self._parameters.max_batch_size and not self._closed:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._changed.wait(left):
+                return
+
+    def _taken(self) -> list[tuple[_Task, float]]:
+        batch: list[tuple[_Task, float]] = []
+        size = 0
+        while self._queue and self._fits(batch, size):
+            one = self._queue.popleft()
+            batch.append(one)
+            size += one[0].size
+        self._waiting -= size
+        return batch
+
+    def _fits(self, batch: Sequence[tuple[_Task, float]], size: int) -> bool:
+        candidate = self._queue[0][0]
+        if not batch:
+            return True
+        if size + candidate.size > self._parameters.max_batch_size:
+            return False
+        return _alike(batch[0][0].inputs, candidate.inputs)
+
+    def _outputs(self, tasks: Sequence[_Task]) -> list[list[Array]]:
+        size = sum(task.size for task in tasks)
+        inputs = {
+            alias: np.concatenate([task.inputs[alias] for task in tasks]) if len(tasks) > 1 else values
+            for alias, values in tasks[0].inputs.items()
+        }
+        padded = self._padded_size(size)
+        if padded > size:
+            inputs = {
+                alias: np.concatenate([values, np.repeat(values[:1], padded - size, axis=0)])
+                for alias, values in inputs.items()
+            }
+        outputs = self._run(inputs)
+        for values in outputs:
+            if values.ndim == 0 or len(values) != padded:
+                raise Refusal(
+                    "FAILED_PRECONDITION",
+                    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                    "input tensors",
+                )
+        ends = np.cumsum([task.size for task in tasks])
+        starts = [0, *ends[:-1].tolist()]
+        return [[values[start:end] for values in outputs] for start, end in zip(starts, ends.tolist(), strict=True)]
+
+    def _padded_size(self, size: int) -> int:
+        return next((allowed for allowed in self._parameters.allowed_batch_sizes if allowed >= size), size)
+
+
+def _size_of(inputs: Mapping[str, Array]) -> int:
+    sizes = {len(values) if values.ndim else None for values in inputs.values()}
+    if len(sizes) != 1 or None in sizes:
+        raise Refusal(
+            "INVALID_ARGUMENT", "Batching session Run() input tensors must have equal 0th-dimension size, of at least 1"
+        )
+    size = sizes.pop()
+    assert size is not None
+    if size == 0:
+        raise Refusal("INVALID_ARGUMENT", "Batching session Run() input tensors must have at least one row")
+    return size
+
+
+def _alike(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return one.keys() == other.keys() and all(
+        values.shape[1:] == other[alias].shape[1:] and values.dtype == other[alias].dtype
+        for alias, values in one.items()
+    )
+
+
+def examples_in(inputs: Mapping[str, Array]) -> int:
+    """Rows of a request: the first dimension, 1 where there is none."""
+    return max((math.prod(values.shape[:1]) for values in inputs.values()), default=1)

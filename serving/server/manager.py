@@ -1,0 +1,489 @@
+"""Which versions of which models are loaded: watches directories, loads what is wanted, unloads what is not.
+
+Two ways of doing it. The strict one is TF Serving's, with its hazards: whatever has a number for a name is a version;
+one model whose base path is missing keeps all models from being updated; an empty base path unloads everything; a
+version that failed is not tried again while it lies there; a restart knows nothing of the version that served before.
+The other one, the default, differs where that hurts: models do not wait for each other; a base path that is empty or
+gone changes nothing; a version that does not load is passed over for the next lower one, also at the start, and is
+tried again when its files change.
+
+In both, a version is unloaded only after another that is wanted is there to take its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from serving.server.config import ModelConfig, changed_platforms
+from serving.server.model import LoadedModel
+from serving.server.status import Code, Refusal
+
+__all__ = ["Manager", "Options", "State", "VersionStatus", "version_number"]
+
+_LOG = logging.getLogger(__name__)
+_INT64 = 1 << 63
+
+State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+Load = Callable[[ModelConfig, int, Path], LoadedModel]
+"""Loads a version and warms it up, or raises `Refusal`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How versions are watched and loaded.
+
+    Attributes:
+        strict: TF Serving's exact behaviour.
+        poll_s: seconds between two looks at the base paths; 0 looks once.
+        load_retries: further attempts at a version that does not load.
+        retry_interval_s: seconds between them.
+        load_threads: versions that load at the same time; the strict manager loads one after the other.
+        new_labels_may_wait: a new label may point at a version that is not available yet.
+        start_timeout_s: how long a configuration may wait for its models.
+    """
+
+    strict: bool = False
+    poll_s: float = 1.0
+    load_retries: int = 5
+    retry_interval_s: float = 60.0
+    load_threads: int = 2
+    new_labels_may_wait: bool = True
+    start_timeout_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """What is known of a version.
+
+    Attributes:
+        version: its number.
+        state: where it stands.
+        code, message: of the error for which it ended; OK and "" where there is none.
+    """
+
+    version: int
+    state: State
+    code: Code | Literal["OK"] = "OK"
+    message: str = ""
+
+
+@dataclass
+class _Version:
+    """A version as the manager sees it.
+
+    Attributes:
+        files: what its directory looked like when it was last tried.
+        attempts: how often it was tried.
+        tried_at: when, in seconds of the monotonic clock.
+    """
+
+    state: State = "START"
+    code: Code | Literal["OK"] = "OK"
+    message: str = ""
+    model: LoadedModel | None = None
+    files: tuple[object, ...] = ()
+    attempts: int = 0
+    tried_at: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        return self.state == "END" and self.code != "OK"
+
+
+@dataclass
+class _Model:
+    config: ModelConfig
+    versions: dict[int, _Version] = field(default_factory=dict)
+    wanted: list[int] = field(default_factory=list)
+
+    @property
+    def available(self) -> list[int]:
+        return [number for number, version in self.versions.items() if version.state == "AVAILABLE"]
+
+
+class Manager:
+    """The versions of all models. Safe to use from several threads."""
+
+    def __init__(self, load: Load, options: Options, on_change: Callable[[str, VersionStatus], None]) -> None:
+        """Begins with no models; `reload` gives it some.
+
+        Args:
+            load: loads a version.
+            options: of watching and loading.
+            on_change: is told of each change of state, with the model's name.
+        """
+        self._load_version = load
+        self._options = options
+        self._on_change = on_change
+        self._models: dict[str, _Model] = {}
+        self._labels: dict[str, dict[str, int]] = {}
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._polling = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._loaders = ThreadPoolExecutor(1 if options.strict else options.load_threads, "loader")
+        self._poller: threading.Thread | None = None
+
+    # --- what requests ask ----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[LoadedModel]:
+        """A loaded version, which stays loaded as long as it is used: the one asked for, else the highest available.
+
+        Raises:
+            Refusal: there is none, in TF Serving's words.
+        """
+        with self._find(name, version, label).in_use() as model:
+            yield model
+
+    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """The versions of a model, also those that ended, the highest first.
+
+        Raises:
+            Refusal: NOT_FOUND.
+        """
+        with self._lock:
+            model = self._models.get(name)
+            known = model.versions if model else {}
+            if version is not None and version not in known:
+                raise Refusal("NOT_FOUND", f"Could not find version {version} of model {name}")
+            if not known:
+                raise Refusal("NOT_FOUND", f"Could not find any versions of model {name}")
+            chosen = [version] if version is not None else sorted(known, reverse=True)
+            return [_status(number, known[number]) for number in chosen]
+
+    def why_not_ready(self) -> list[str]:
+        """A sentence for each model of which not every wanted version is available; empty when all is well."""
+        with self._lock:
+            return [reason for model in self._models.values() if (reason := _lacks(model))]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models."""
+        with self._lock:
+            return list(self._models)
+
+    # --- configuration --------------------------------------------------------------------------------------------
+
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Takes these models in the place of all others, and waits for those that are new.
+
+        Raises:
+            Refusal: the configuration cannot be, a label points at what is not there, or a new model does not load.
+        """
+        with self._lock:
+            changed_platforms({name: model.config for name, model in self._models.items()}, list(configs))
+            labels = {config.name: self._checked_labels(config) for config in configs}
+            new = [config.name for config in configs if config.name not in self._models]
+            for config in configs:
+                self._models.setdefault(config.name, _Model(config)).config = config
+            dropped = [name for name in self._models if name not in labels]
+            self._labels = labels
+        self.poll()
+        for name in dropped:
+            self._drop(name)
+        self._wait_for(new)
+
+    def start(self) -> None:
+        """Looks at the base paths from now on."""
+        if self._options.poll_s > 0 and self._poller is None:
+            self._poller = threading.Thread(target=self._watch, daemon=True, name="poller")
+            self._poller.start()
+
+    def close(self) -> None:
+        """Stops watching, and unloads everything once no request runs on it."""
+        self._stopping.set()
+        self._wake.set()
+        if self._poller is not None:
+            self._poller.join()
+        self._loaders.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            versions = [(name, number) for name, model in self._models.items() for number in model.available]
+        for name, number in versions:
+            self._unload(name, number)
+
+    def _checked_labels(self, config: ModelConfig) -> dict[str, int]:
+        known = self._models.get(config.name)
+        for label, version in config.labels.items():
+            existing = self._labels.get(config.name, {}).get(label)
+            may_wait = self._options.new_labels_may_wait and existing in (None, version)
+            if not may_wait and (known is None or version not in known.available):
+                raise Refusal(
+                    "FAILED_PRECONDITION",
+                    f"Request to assign label to version {version} of model {config.name}, which is not currently "
+                    "available for inference",
+                )
+        return dict(config.labels)
+
+    def _wait_for(self, names: Sequence[str]) -> None:
+        """Waits until each model has all its wanted versions, or one of them will not come."""
+        deadline = time.monotonic() + self._options.start_timeout_s
+        failed: list[str] = []
+        with self._changed:
+            for name in names:
+                self._changed.wait_for(partial(self._settled, name), max(0.0, deadline - time.monotonic()))
+                failed += self._unavailable(name)
+        if failed:
+            raise Refusal("UNKNOWN", f"{len(failed)} model(s) did not become available: {{{', '.join(failed)}}}")
+
+    def _settled(self, name: str) -> bool:
+        model = self._models.get(name)
+        if model is None or self._stopping.is_set():
+            return True
+        states = [model.versions[number].state for number in model.wanted if number in model.versions]
+        if self._options.strict and not model.wanted:
+            return False  # as the original, which waits for ever
+        return bool(states or not _present(model.config.base_path, self._options.strict)) and all(
+            state in ("AVAILABLE", "END") for state in states
+        )
+
+    def _unavailable(self, name: str) -> list[str]:
+        model = self._models.get(name)
+        if model is None:
+            return []
+        wanted = [(number, model.versions[number]) for number in model.wanted if number in model.versions]
+        if not self._options.strict and model.available:
+            return []
+        return [
+            f"{{name: {name} version: {number} due to error: {version.code}: {version.message}}}"
+            for number, version in wanted
+            if version.state != "AVAILABLE"
+        ]
+
+    # --- watching -------------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Looks at every base path once, and has loaded and unloaded what follows from it."""
+        with self._polling:
+            loads = list(self._looks())
+        if self._options.strict:
+            wait(loads)  # the original loads in the thread that manages states
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(self._options.poll_s)
+            self._wake.clear()
+            try:
+                self.poll()
+            except Exception:  # noqa: BLE001 - whatever it is, the watch goes on
+                _LOG.exception("could not look at the base paths")
+
+    def _looks(self) -> Iterator[Future[None]]:
+        with self._lock:
+            models = list(self._models.values())
+        present: list[tuple[_Model, dict[int, Path] | None]] = []
+        for model in models:
+            found = _present(model.config.base_path, self._options.strict)
+            if found is None and self._options.strict:
+                _LOG.error("Could not find base path %s for servable %s", model.config.base_path, model.config.name)
+                return
+            present.append((model, found))
+        for model, found in present:
+            if found is None or (not found and not self._options.strict):
+                if model.available or model.wanted:
+                    _LOG.warning(
+                        "no versions of %s in %s: nothing is changed", model.config.name, model.config.base_path
+                    )
+                continue
+            yield from self._update(model, found)
+
+    def _update(self, model: _Model, present: Mapping[int, Path]) -> Iterator[Future[None]]:
+        with self._lock:
+            model.wanted = self._wanted(model, present)
+            for number in model.wanted:
+                if self._is_due(model.versions.get(number), present[number]):
+                    model.versions[number] = self._begin(model, number, present[number])
+                    yield self._loaders.submit(self._attempt, model, number, present[number])
+            served = any(number in model.wanted for number in model.available)
+            unwanted = [number for number in model.available if number not in model.wanted]
+            for number in list(model.versions):
+                if number not in present and model.versions[number].failed:
+                    model.versions[number].code = "OK"  # it is gone: under its number another may come
+                    model.versions[number].message = ""
+        if served or (self._options.strict and not model.wanted):
+            for number in unwanted:
+                yield self._loaders.submit(self._unload, model.config.name, number)
+
+    def _wanted(self, model: _Model, present: Mapping[int, Path]) -> list[int]:
+        policy = model.config.policy
+        if self._options.strict or policy.kind != "latest":
+            return policy.wanted(list(present))
+        sound = [
+            number
+            for number, path in present.items()
+            if not (version := model.versions.get(number)) or not version.failed or self._is_due(version, path)
+        ]
+        return policy.wanted(sound)
+
+    def _is_due(self, version: _Version | None, path: Path) -> bool:
+        """Whether a wanted version is to be loaded now."""
+        if version is None or (version.state == "END" and version.code == "OK"):
+            return True
+        if not version.failed or self._options.strict:
+            return False
+        if version.files != _files(path):
+            return True
+        waited = time.monotonic() - version.tried_at >= self._options.retry_interval_s
+        return waited and version.attempts <= self._options.load_retries
+
+    def _begin(self, model: _Model, number: int, path: Path) -> _Version:
+        before = model.versions.get(number)
+        files = _files(path)
+        attempts = before.attempts if before and before.files == files else 0
+        begun = _Version("LOADING", files=files, attempts=attempts + 1, tried_at=time.monotonic())
+        self._tell(model, number, begun)
+        return begun
+
+    def _attempt(self, model: _Model, number: int, path: Path) -> None:
+        """In a loader's thread."""
+        config, version = model.config, model.versions[number]
+        retries = self._options.load_retries if self._options.strict else 0
+        while True:
+            try:
+                loaded = self._load_version(config, number, path)
+            except Refusal as error:
+                refusal = error
+            except Exception as error:  # noqa: BLE001 - a version that cannot be loaded is no fault of the server
+                refusal = Refusal("INTERNAL", f"{type(error).__name__}: {error}")
+            else:
+                self._set(model, number, version, "AVAILABLE", loaded=loaded)
+                return
+            _LOG.warning("version %d of %s does not load: %s", number, config.name, refusal.message)
+            if retries <= 0 or self._stopping.wait(self._options.retry_interval_s):
+                break
+            retries -= 1
+        self._set(model, number, version, "END", refusal=refusal)
+
+    def _set(
+        self,
+        model: _Model,
+        number: int,
+        version: _Version,
+        state: State,
+        *,
+        loaded: LoadedModel | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        with self._changed:
+            version.state, version.model = state, loaded
+            version.code, version.message = (refusal.code, refusal.message) if refusal else ("OK", "")
+            self._tell(model, number, version)
+            self._changed.notify_all()
+        self._wake.set()  # what it replaces can go, or what it leaves open be filled, at once
+
+    # --- one version ----------------------------------------------------------------------------------------------
+
+    def _find(self, name: str, version: int | None, label: str | None) -> LoadedModel:
+        if not name:
+            raise Refusal("INVALID_ARGUMENT", "ModelSpec has no name specified.")
+        with self._lock:
+            if label is not None:
+                version = self._labels.get(name, {}).get(label)
+                if version is None:
+                    raise Refusal("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
+            model = self._models.get(name)
+            available = model.available if model else []
+            number = max(available, default=None) if version is None else version
+            if model is None or number not in available:
+                asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+                raise Refusal("NOT_FOUND", f"Servable not found for request: {asked}")
+            assert number is not None
+            loaded = model.versions[number].model
+            assert loaded is not None
+            return loaded
+
+    def _unload(self, name: str, number: int) -> None:
+        with self._changed:
+            model = self._models[name]
+            version = model.versions[number]
+            if version.state != "AVAILABLE":
+                return
+            loaded, version.model = version.model, None
+            version.state = "UNLOADING"
+            self._tell(model, number, version)
+        if loaded is not None:
+            loaded.close()
+        with self._changed:
+            version.state = "END"
+            self._tell(model, number, version)
+            self._changed.notify_all()
+
+    def _drop(self, name: str) -> None:
+        for number in list(self._models[name].available):
+            self._unload(name, number)
+        with self._lock:
+            self._models.pop(name, None)
+
+    def _tell(self, model: _Model, number: int, version: _Version) -> None:
+        self._on_change(model.config.name, _status(number, version))
+
+
+def version_number(name: str, *, strict: bool = False) -> int | None:
+    """The version that a directory's name stands for, or None.
+
+    Args:
+        name: of the directory.
+        strict: as TF Serving reads it: blanks around it, a sign and leading zeros are no hindrance.
+
+    >>> version_number("7"), version_number("007"), version_number("007", strict=True)
+    (7, None, 7)
+    """
+    text = name.strip(" \t\n\v\f\r") if strict else name
+    pattern = r"[+-]?[0-9]+" if strict else r"0|[1-9][0-9]*"
+    if not re.fullmatch(pattern, text):
+        return None
+    number = int(text)
+    return number if -_INT64 <= number < _INT64 else None
+
+
+def _present(base_path: Path, strict: bool) -> dict[int, Path] | None:
+    """The versions in a base path; None where it cannot be read."""
+    try:
+        with os.scandir(base_path) as entries:
+            found = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError:
+        return None
+    versions = {}
+    for name, is_directory in found:
+        number = version_number(name, strict=strict)
+        if number is not None and (strict or is_directory):
+            versions[number] = base_path / name
+    return versions
+
+
+def _files(path: Path) -> tuple[object, ...]:
+    """What a version's directory looks like, so that a change is seen."""
+    marks: list[object] = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = os.stat(os.path.join(folder, name))
+                marks.append((os.path.relpath(os.path.join(folder, name), path), found.st_size, found.st_mtime_ns))
+    return tuple(sorted(marks, key=str))
+
+
+def _status(number: int, version: _Version) -> VersionStatus:
+    return VersionStatus(number, version.state, version.code, version.message)
+
+
+def _lacks(model: _Model) -> str:
+    name = model.config.name
+    if not model.wanted:
+        return f"{name}: no version in {model.config.base_path}"
+    lacking = [number for number in model.wanted if number not in model.available]
+    if not lacking:
+        return ""
+    states = ", ".join(f"{number} is {model.versions[number].state}" for number in lacking if number in model.versions)
+    return f"{name}: version {states}"

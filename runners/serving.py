@@ -1,0 +1,222 @@
+"""`satisfice serve` and `satisfice predict`, behind the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.config import PipelineConfig
+from schemas.errors import ConfigError, Fault, SatisficeError
+from schemas.load import load_config
+from serving.client import Client, GrpcClient, Predictions, RestClient, read_rows, to_batches
+
+__all__ = ["PredictOptions", "ServeOptions", "predict", "serve"]
+
+_NOT_LOOPBACK = "everyone who can reach this address can ask the model: there is no authentication"
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `satisfice serve` is told.
+
+    Attributes:
+        host: address to bind to.
+        grpc_port, rest_port: 0 takes a free one; -1 leaves it out.
+        strict: TF Serving's exact behaviour.
+        models_config: a models.config in the place of what the configuration says; None for the latter.
+        poll_s: seconds between two looks at the directories.
+        tls: key and certificate for gRPC; None for none.
+        client_ca: of the clients' certificates; None asks for none.
+    """
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 8500
+    rest_port: int = 8501
+    strict: bool = False
+    models_config: Path | None = None
+    poll_s: float = 1.0
+    tls: tuple[Path, Path] | None = None
+    client_ca: Path | None = None
+
+
+def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
+    """Serves what a pipeline has pushed until it is told to stop (SIGTERM or SIGINT), then drains.
+
+    Args:
+        config: the pipeline's configuration.
+        options: of the server.
+        as_json: prints one JSON document with the addresses once they are open.
+
+    Raises:
+        SatisficeError: a port is taken, or a model does not load where the server is strict.
+    """
+    loaded = load_config(config).config
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from serving.server.app import ModelServer
+
+    models = _models(loaded)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with ModelServer(models, _server_options(loaded, options)) as server:
+        _announce(server, [model.name for model in models], options, as_json=as_json)
+        stop.wait()
+        print("stopping: requests that run may end", file=sys.stderr)  # noqa: T201 - the command's own output
+
+
+def _models(config: PipelineConfig) -> list[Any]:
+    from serving.server.config import ModelConfig, Policy
+
+    labels = config.serving.labels if config.serving else {}
+    policy = Policy("all") if labels else Policy()
+    models = [ModelConfig(config.name, Path(config.push.serving.base_path), policy, labels)]
+    if config.push.edge:
+        models.append(ModelConfig(f"{config.name}-edge", Path(config.push.edge.base_path)))
+    return models
+
+
+def _server_options(config: PipelineConfig, options: ServeOptions) -> Any:
+    from serving.server.app import ServerOptions
+    from serving.server.batching import BatchingParameters
+    from serving.server.grpc_api import Tls
+    from serving.server.manager import Options
+
+    batching = config.serving.batching if config.serving else None
+    return ServerOptions(
+        host=options.host,
+        grpc_port=None if options.grpc_port < 0 else options.grpc_port,
+        rest_port=None if options.rest_port < 0 else options.rest_port,
+        versions=Options(strict=options.strict, poll_s=options.poll_s, new_labels_may_wait=not options.strict),
+        batching=BatchingParameters(max_batch_size=batching.max_batch_size) if batching else None,
+        tls=Tls(*options.tls, options.client_ca) if options.tls else None,
+        config_file=options.models_config,
+        config_poll_s=options.poll_s if options.models_config else 0.0,
+    )
+
+
+def _announce(server: Any, names: list[str], options: ServeOptions, *, as_json: bool) -> None:
+    grpc_address = f"{options.host}:{server.grpc_port}" if server.grpc_port else None
+    rest_address = f"{options.host}:{server.rest_port}" if server.rest_port else None
+    not_ready = server.manager.why_not_ready()
+    names = server.manager.names or names
+    if as_json:
+        document = {"grpc": grpc_address, "rest": rest_address, "models": names, "not_ready": not_ready}
+        print(json.dumps(document), flush=True)  # noqa: T201
+        return
+    lines = [f"serving {', '.join(names)} (for development, CI and small production)"]
+    lines += [f"  gRPC  {grpc_address}"] if grpc_address else []
+    lines += [f"  REST  http://{rest_address}/v1/models/{names[0]}"] if rest_address and names else []
+    lines += [f"  not ready: {reason}" for reason in not_ready]
+    if options.host not in ("127.0.0.1", "::1", "localhost"):
+        lines.append(f"  warning: {_NOT_LOOPBACK}")
+    print("\n".join([*lines, "  Ctrl-C stops it"]), flush=True)  # noqa: T201
+
+
+# --- predict ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What `satisfice predict` is told.
+
+    Attributes:
+        protocol: `grpc` or `rest`.
+        address: of the server; "" for this machine and the protocol's usual port.
+        version, label: which version; the newest where neither is given.
+        signature: its name.
+        batch_size: rows in each request.
+        limit: rows at most; 0 for all.
+    """
+
+    protocol: Literal["grpc", "rest"] = "rest"
+    address: str = ""
+    version: int | None = None
+    label: str | None = None
+    signature: str = "serving_default"
+    batch_size: int = 256
+    limit: int = 0
+
+
+def predict(config: Path, rows: Path, options: PredictOptions, *, as_json: bool) -> None:
+    """Asks a server for predictions of the rows of a file, and prints them: CSV, or one JSON object a line.
+
+    Raises:
+        SatisficeError: the server cannot be reached or refuses, or a row is not what the model takes.
+    """
+    if options.version is not None and options.label is not None:
+        raise ConfigError("command line", [Fault("--label", "and --version exclude each other", "one of them")])
+    client = _client(load_config(config).config.name, options)
+    inputs = client.inputs()
+    given = read_rows(rows)
+    chosen = islice(given, options.limit) if options.limit else given
+    answers = (client.predict(batch) for batch in to_batches(iter(chosen), inputs, options.batch_size))
+    written = _write_json(answers) if as_json else _write_csv(answers)
+    if not written:
+        raise SatisficeError(str(rows), "holds no rows")
+
+
+def _client(model: str, options: PredictOptions) -> Client:
+    kind = GrpcClient if options.protocol == "grpc" else RestClient
+    port = 8500 if options.protocol == "grpc" else 8501
+    return kind(
+        options.address or f"127.0.0.1:{port}",
+        model,
+        version=options.version,
+        label=options.label,
+        signature=options.signature,
+    )
+
+
+def _write_json(answers: Iterator[Predictions]) -> int:
+    count = 0
+    for answer in answers:
+        for row in _rows_of(answer):
+            print(json.dumps(row))  # noqa: T201
+            count += 1
+    return count
+
+
+def _write_csv(answers: Iterator[Predictions]) -> int:
+    first = next(answers, None)
+    if first is None:
+        return 0
+    writer = csv.writer(sys.stdout)
+    header: list[str] | None = None
+    count = 0
+    for row in chain.from_iterable(map(_rows_of, chain([first], answers))):
+        flat = dict(_flat(row))
+        if header is None:
+            header = list(flat)
+            writer.writerow(header)
+        writer.writerow(flat.values())
+        count += 1
+    return count
+
+
+def _rows_of(answer: Predictions) -> Iterator[dict[str, Any]]:
+    for values in zip(*answer.outputs.values(), strict=True):
+        yield dict(zip(answer.outputs, values, strict=True))
+
+
+def _flat(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Columns of a table: an output of one number by its name, one of several with their places."""
+    for name, value in row.items():
+        if not isinstance(value, list):
+            yield name, value
+        elif len(value) == 1 and not isinstance(value[0], list):
+            yield name, value[0]
+        else:
+            for place, one in enumerate(value):
+                yield f"{name}_{place}", one

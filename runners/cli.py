@@ -309,6 +309,70 @@ def inspect(
 
 
 @app.command()
+def serve(  # noqa: PLR0913 - one argument for each option
+    config: Config = Path(_DEFAULT),
+    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="0 takes a free one, -1 leaves gRPC out.")] = 8500,
+    rest_port: Annotated[int, typer.Option(min=-1, max=65535, help="0 takes a free one, -1 leaves REST out.")] = 8501,
+    strict: Annotated[bool, typer.Option("--strict", help="TF Serving's exact behaviour, hazards included.")] = False,
+    models_config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A models.config, read again when it changes, instead of CONFIG's."),
+    ] = None,
+    poll: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Between two looks at the directories; 0 looks once.")
+    ] = 1.0,
+    tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Key of the server, for gRPC.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="PEM", help="Certificate of the server, for gRPC.")] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Clients must show a certificate signed by this one.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Serve the newest pushed version over TF Serving's gRPC and REST, until SIGTERM: requests that run may end.
+
+    For development, CI and small production.
+    """
+    with _errors(as_json, debug):
+        from runners.serving import ServeOptions, tls_files
+        from runners.serving import serve as serve_models
+
+        tls = tls_files(tls_key, tls_cert, client_ca)
+        options = ServeOptions(host, grpc_port, rest_port, strict, models_config, poll, tls, client_ca)
+        serve_models(config, options, as_json=as_json)
+
+
+@app.command()
+def predict(  # noqa: PLR0913 - one argument for each option
+    config: Annotated[Path, typer.Argument(help="The pipeline's configuration.")],
+    file: Annotated[Path, typer.Argument(help="Rows: .csv with a header, .json with a list, or .jsonl.")],
+    grpc: Annotated[bool, typer.Option("--grpc/--rest", help="How to ask.")] = False,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Of the server. [default: this machine, 8500 or 8501]")
+    ] = "",
+    version: Annotated[int | None, typer.Option(min=0, help="[default: the newest]")] = None,
+    label: Annotated[str | None, typer.Option(help="A label in the place of a version.")] = None,
+    signature: Annotated[str, typer.Option(help="Its name.")] = "serving_default",
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows in each request.")] = 256,
+    limit: Annotated[int, typer.Option(min=0, help="Rows at most; 0 for all.")] = 0,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Who signed the server's certificate, for gRPC.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Ask a server for predictions of the rows of a file: CSV out, with --json one object a line."""
+    with _errors(as_json, debug):
+        from runners.serving import PredictOptions
+        from runners.serving import predict as predict_rows
+
+        protocol: Literal["grpc", "rest"] = "grpc" if grpc else "rest"
+        options = PredictOptions(protocol, address, version, label, signature, batch_size, limit, ca)
+        predict_rows(config, file, options, as_json=as_json)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine lacks, and the remedy."""
     from dataclasses import asdict

@@ -20,7 +20,7 @@ from schemas.errors import ConfigError, Fault, SatisficeError
 from schemas.load import load_config
 from serving.client import Client, GrpcClient, Predictions, RestClient, read_rows, to_batches
 
-__all__ = ["PredictOptions", "ServeOptions", "predict", "serve"]
+__all__ = ["PredictOptions", "ServeOptions", "predict", "serve", "tls_files"]
 
 _NOT_LOOPBACK = "everyone who can reach this address can ask the model: there is no authentication"
 
@@ -49,6 +49,21 @@ class ServeOptions:
     client_ca: Path | None = None
 
 
+def tls_files(key: Path | None, certificate: Path | None, client_ca: Path | None) -> tuple[Path, Path] | None:
+    """Key and certificate, or None for no TLS.
+
+    Raises:
+        ConfigError: one comes without the other.
+    """
+    if key and certificate:
+        return key, certificate
+    missing = {"--tls-key": key, "--tls-cert": certificate}
+    if key or certificate or client_ca:
+        faults = [Fault(name, "is missing", "a PEM file") for name, given in missing.items() if given is None]
+        raise ConfigError("command line", faults)
+    return None
+
+
 def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
     """Serves what a pipeline has pushed until it is told to stop (SIGTERM or SIGINT), then drains.
 
@@ -70,18 +85,26 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with ModelServer(models, _server_options(loaded, options)) as server:
-        _announce(server, [model.name for model in models], options, as_json=as_json)
+    server = ModelServer(models, _server_options(loaded, options))
+    threading.Thread(target=_stop_on, args=(stop, server), daemon=True, name="stop").start()
+    with server:
+        if not stop.is_set():
+            _announce(server, [model.name for model in models], options, as_json=as_json)
         stop.wait()
-        print("stopping: requests that run may end", file=sys.stderr)  # noqa: T201 - the command's own output
+
+
+def _stop_on(stop: threading.Event, server: Any) -> None:
+    """In a thread of its own, so that a start that waits for its models ends as well."""
+    stop.wait()
+    print("stopping: requests that run may end", file=sys.stderr)  # noqa: T201 - the command's own output
+    server.stop()
 
 
 def _models(config: PipelineConfig) -> list[Any]:
     from serving.server.config import ModelConfig, Policy
 
     labels = config.serving.labels if config.serving else {}
-    policy = Policy("all") if labels else Policy()
-    models = [ModelConfig(config.name, Path(config.push.serving.base_path), policy, labels)]
+    models = [ModelConfig(config.name, Path(config.push.serving.base_path), Policy(), labels)]
     if config.push.edge:
         models.append(ModelConfig(f"{config.name}-edge", Path(config.push.edge.base_path)))
     return models
@@ -121,6 +144,7 @@ def _announce(server: Any, names: list[str], options: ServeOptions, *, as_json: 
     lines += [f"  not ready: {reason}" for reason in not_ready]
     if options.host not in ("127.0.0.1", "::1", "localhost"):
         lines.append(f"  warning: {_NOT_LOOPBACK}")
+    lines += ["  TLS is for gRPC alone"] if options.tls and rest_address else []
     print("\n".join([*lines, "  Ctrl-C stops it"]), flush=True)  # noqa: T201
 
 
@@ -138,6 +162,7 @@ class PredictOptions:
         signature: its name.
         batch_size: rows in each request.
         limit: rows at most; 0 for all.
+        ca: certificate of who signed the server's, which makes gRPC use TLS; None talks in the clear.
     """
 
     protocol: Literal["grpc", "rest"] = "rest"
@@ -147,6 +172,7 @@ class PredictOptions:
     signature: str = "serving_default"
     batch_size: int = 256
     limit: int = 0
+    ca: Path | None = None
 
 
 def predict(config: Path, rows: Path, options: PredictOptions, *, as_json: bool) -> None:
@@ -155,8 +181,7 @@ def predict(config: Path, rows: Path, options: PredictOptions, *, as_json: bool)
     Raises:
         SatisficeError: the server cannot be reached or refuses, or a row is not what the model takes.
     """
-    if options.version is not None and options.label is not None:
-        raise ConfigError("command line", [Fault("--label", "and --version exclude each other", "one of them")])
+    _check(options)
     client = _client(load_config(config).config.name, options)
     inputs = client.inputs()
     given = read_rows(rows)
@@ -167,16 +192,31 @@ def predict(config: Path, rows: Path, options: PredictOptions, *, as_json: bool)
         raise SatisficeError(str(rows), "holds no rows")
 
 
+def _check(options: PredictOptions) -> None:
+    if options.version is not None and options.label is not None:
+        raise ConfigError("command line", [Fault("--label", "and --version exclude each other", "one of them")])
+    if options.ca is not None and options.protocol != "grpc":
+        raise ConfigError("command line", [Fault("--ca", "is for gRPC alone", "--grpc beside it")])
+
+
 def _client(model: str, options: PredictOptions) -> Client:
-    kind = GrpcClient if options.protocol == "grpc" else RestClient
-    port = 8500 if options.protocol == "grpc" else 8501
-    return kind(
-        options.address or f"127.0.0.1:{port}",
-        model,
-        version=options.version,
-        label=options.label,
-        signature=options.signature,
-    )
+    chosen: dict[str, Any] = {
+        "version": options.version,
+        "label": options.label,
+        "signature": options.signature,
+    }
+    if options.protocol == "rest":
+        return RestClient(options.address or "127.0.0.1:8501", model, **chosen)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    root = None
+    if options.ca is not None:
+        try:
+            root = options.ca.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                str(options.ca), [Fault("", "cannot be read", got=error.strerror or str(error))]
+            ) from error
+    return GrpcClient(options.address or "127.0.0.1:8500", model, root_certificates=root, **chosen)
 
 
 def _write_json(answers: Iterator[Predictions]) -> int:

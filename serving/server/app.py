@@ -85,7 +85,7 @@ class ModelServer:
         self._models = list(models)
         self._options = options
         self.metrics = Metrics()
-        self.manager = Manager(self._load, options.versions, self._on_change)
+        self.manager = Manager(self._load, self._unload, options.versions, self._on_change)
         self._inference = Inference(self.manager, self.metrics, options.batching)
         self._health = health.HealthServicer()
         self._grpc = grpc_server(
@@ -104,9 +104,10 @@ class ModelServer:
             max_body_bytes=options.max_request_bytes,
             grace_s=options.grace_s,
         )
-        self._rest_started = False
         self._stopping = threading.Event()
-        self._config_marks: tuple[int, int] | None = None
+        self._stopped = threading.Event()
+        self._stop_once = threading.Lock()
+        self._config_marks: tuple[int, int, int] | None = None
         self.grpc_port = 0
         self.rest_port = 0
 
@@ -116,33 +117,48 @@ class ModelServer:
         Raises:
             SatisficeError: a port cannot be bound, or, where the server is strict, a model does not become available.
         """
-        strict = self._options.versions.strict
+        try:
+            self._start(strict=self._options.versions.strict)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self, *, strict: bool) -> None:
+        models = self._configured()
         if not strict:
             self._open()
+        self.manager.start()
         try:
-            self.manager.reload(self._configured())
+            self.manager.reload(models)
         except Refusal as refusal:
             if strict:
                 raise SatisficeError("server", refusal.message, remedy="Mend or remove the version.") from refusal
             _LOG.error("%s", refusal.message)
-        if strict:
+        if strict and not self._stopping.is_set():
             self._open()
-        self.manager.start()
         if self._options.config_file and self._options.config_poll_s > 0:
             threading.Thread(target=self._watch_config, daemon=True, name="config").start()
-        return self
 
     def stop(self) -> None:
-        """Takes no more requests, lets those that run end, and unloads everything."""
-        if self._stopping.is_set():
+        """Takes no more requests, lets those that run end, and unloads everything; returns when that is done.
+
+        Also ends a start that waits for its models. Whoever calls it second waits for the first.
+        """
+        with self._stop_once:
+            first = not self._stopping.is_set()
+            self._stopping.set()
+        if not first:
+            self._stopped.wait()
             return
-        self._stopping.set()
-        self._health.enter_graceful_shutdown()
-        stopped = self._grpc.stop(self._options.grace_s)
-        if self._rest_started:
+        try:
+            self._health.enter_graceful_shutdown()
+            ended = self._grpc.stop(self._options.grace_s)
             self._rest.stop()
-        stopped.wait()
-        self.manager.close()
+            ended.wait()
+            self.manager.close()
+        finally:
+            self._stopped.set()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -157,25 +173,22 @@ class ModelServer:
     def _open(self) -> None:
         options = self._options
         if options.grpc_port is not None:
-            address = f"{options.host}:{options.grpc_port}"
+            address = _address(options.host, options.grpc_port)
+            credentials = options.tls.credentials() if options.tls else None
             try:
                 self.grpc_port = (
-                    self._grpc.add_secure_port(address, options.tls.credentials())
-                    if options.tls
+                    self._grpc.add_secure_port(address, credentials)
+                    if credentials
                     else self._grpc.add_insecure_port(address)
                 )
             except RuntimeError as error:
-                raise _unbound(address, error) from error
-            if not self.grpc_port:
-                raise _unbound(address, "in use")
+                raise _unbound(address, "the port is taken, or the address is not this machine's") from error
             self._grpc.start()
         if options.rest_port is not None:
             try:
-                self._rest_started = True
                 self.rest_port = self._rest.start(options.host, options.rest_port)
             except OSError as error:
-                self._grpc.stop(0)
-                raise _unbound(f"{options.host}:{options.rest_port}", error) from error
+                raise _unbound(_address(options.host, options.rest_port), error.strerror or str(error)) from error
         self._tell_health()
 
     def _load(self, config: ModelConfig, number: int, path: Path) -> LoadedModel:
@@ -190,9 +203,8 @@ class ModelServer:
         loaded = time.perf_counter()
         try:
             records = warm_up(self._inference, model, path)
-        except Refusal:
-            self._inference.forget(model)
-            model.close()
+        except BaseException:
+            self._unload(model)
             raise
         if records:
             self.metrics.latency(
@@ -200,6 +212,10 @@ class ModelServer:
             )
         self.metrics.latency(":tensorflow:cc:saved_model:load_latency", labels, (loaded - started) * 1e6)
         return model
+
+    def _unload(self, model: LoadedModel) -> None:
+        model.close(self._options.grace_s if self._stopping.is_set() else None)
+        self._inference.forget(model)
 
     def _on_change(self, name: str, status: VersionStatus) -> None:
         _LOG.info("%s version %d: %s %s", name, status.version, status.state, status.message)
@@ -238,18 +254,24 @@ class ModelServer:
             try:
                 self.manager.reload(self._configured())
             except (SatisficeError, Refusal) as error:
-                _LOG.error("%s is not taken: %s", file, error)
+                _LOG.error("%s is not taken as it is: %s", file, error)
+            except Exception:  # noqa: BLE001 - whatever it is, the watch goes on
+                _LOG.exception("%s is not taken", file)
 
 
-def _marks(file: Path) -> tuple[int, int] | None:
+def _marks(file: Path) -> tuple[int, int, int] | None:
     try:
         found = os.stat(file)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _unbound(address: str, reason: object) -> SatisficeError:
     return SatisficeError(
-        address, f"cannot be bound: {reason}", remedy="Another process may hold the port: choose another one."
+        address, f"cannot be bound: {reason}", remedy="Choose another port (0 takes a free one), or another address."
     )

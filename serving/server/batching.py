@@ -159,6 +159,8 @@ class Batcher:
             batch.append(one)
             size += one[0].size
         self._waiting -= size
+        if self._queue:
+            self._changed.notify()  # another thread may run what does not go with these
         return batch
 
     def _fits(self, batch: Sequence[tuple[_Task, float]], size: int) -> bool:

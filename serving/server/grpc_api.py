@@ -16,6 +16,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from schemas.errors import ConfigError, Fault
 from serving.server.inference import Inference
 from serving.server.metrics import Metrics
 from serving.server.status import Refusal
@@ -40,10 +41,24 @@ class Tls:
     client_ca: Path | None = None
 
     def credentials(self) -> Any:
-        """For gRPC."""
-        root = self.client_ca.read_bytes() if self.client_ca else None
-        pair = (self.key.read_bytes(), self.certificate.read_bytes())
+        """For gRPC.
+
+        Raises:
+            ConfigError: a file cannot be read, or is not in PEM format.
+        """
+        root = _pem(self.client_ca) if self.client_ca else None
+        pair = (_pem(self.key), _pem(self.certificate))
         return grpc.ssl_server_credentials([pair], root, require_client_auth=root is not None)
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(str(file), [Fault("", "cannot be read", got=error.strerror or str(error))]) from error
+    if b"-----BEGIN " not in text:
+        raise ConfigError(str(file), [Fault("", "is not in PEM format", "a text that begins with -----BEGIN")])
+    return text
 
 
 def grpc_server(
@@ -102,10 +117,10 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         try:
             response = call(request)
         except Refusal as refusal:
-            self._metrics.count(_COUNT, {"model_name": name, "status": refusal.code})
+            self._metrics.count(_COUNT, {"model_name": self._inference.known(name), "status": refusal.code})
             _abort(context, refusal)
         except Exception as error:  # noqa: BLE001 - one bad request must not take the server with it
-            self._metrics.count(_COUNT, {"model_name": name, "status": "INTERNAL"})
+            self._metrics.count(_COUNT, {"model_name": self._inference.known(name), "status": "INTERNAL"})
             _abort(context, Refusal("INTERNAL", f"{type(error).__name__}: {error}"))
         else:
             self._metrics.count(_COUNT, {"model_name": name, "status": "OK"})

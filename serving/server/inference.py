@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ _ERRORS = {
     "UNAVAILABLE": 14, "DATA_LOSS": 15,
 }  # fmt: skip
 _SIGNATURES = "signature_def"
+_MAX_QUEUES = 16
+"""Queues of one version, each for one set of outputs; clients that ask for more sets share that of all outputs."""
 
 Answer = tuple[list[Array], list[str]]
 
@@ -63,6 +66,10 @@ class Inference:
         self._metrics = metrics
         self._batching = batching
         self._batchers: dict[LoadedModel, dict[tuple[str, tuple[str, ...]], Batcher]] = {}
+
+    def known(self, name: str) -> str:
+        """A model's name for a label of a figure: "" for one that is not served, so that nobody can fill the page."""
+        return name if name in self._manager.names else ""
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +216,7 @@ class Inference:
         if self._batching is None or not inputs:
             values = model.run(signature, inputs, outputs)
         else:
-            values = self._batcher(model, signature, tuple(outputs)).submit(inputs)
+            values = self._run_batched(model, signature, inputs, outputs)
         labels = {"model_name": model.name, "API": api, "runtime": "TF1", "version": str(model.version)}
         self._metrics.latency(":tensorflow:serving:runtime_latency", labels, (time.perf_counter() - started) * 1e6)
         self._metrics.count(
@@ -217,18 +224,23 @@ class Inference:
         )
         return values
 
-    def _batcher(self, model: LoadedModel, signature: str, outputs: tuple[str, ...]) -> Batcher:
-        of_model = self._batchers.setdefault(model, {})
-        found = of_model.get((signature, outputs))
-        if found is None:
-            assert self._batching is not None
-            new = Batcher(
-                lambda inputs: model.run(signature, inputs, outputs), self._batching, self._on_batch(model.name)
-            )
-            found = of_model.setdefault((signature, outputs), new)
-            if found is not new:
+    def _run_batched(
+        self, model: LoadedModel, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]
+    ) -> list[Array]:
+        assert self._batching is not None
+        queues = self._batchers.setdefault(model, {})
+        chosen = tuple(outputs)
+        if (signature, chosen) not in queues and len(queues) >= _MAX_QUEUES:
+            chosen = tuple(sorted(model.signatures[signature].outputs))
+        queue = queues.get((signature, chosen))
+        if queue is None:
+            run = partial(model.run, signature, outputs=chosen)
+            new = Batcher(run, self._batching, self._on_batch(model.name))
+            queue = queues.setdefault((signature, chosen), new)
+            if queue is not new:
                 new.close()
-        return found
+        values = dict(zip(chosen, queue.submit(inputs), strict=True))
+        return [values[alias] for alias in outputs]
 
     def _on_batch(self, name: str) -> Callable[[int, float], None]:
         labels = {"model_name": name}
@@ -253,7 +265,7 @@ def _inputs(signature: Any, given: Mapping[str, Any]) -> dict[str, Array]:
             f"Missing but required: {{{_joined(needed - sent)}}}.",
         )
     values = {}
-    for alias in given:
+    for alias in sorted(given):
         if alias not in signature.inputs:
             raise Refusal(
                 "INVALID_ARGUMENT",
@@ -283,7 +295,7 @@ def _wanted_outputs(signature: Any, wanted: Sequence[str]) -> list[str]:
         if alias in seen:
             raise Refusal("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
         seen.add(alias)
-    return list(wanted)
+    return sorted(seen)  # their order is nobody's business, and each set of outputs is compiled once
 
 
 def _joined(names: Any) -> str:

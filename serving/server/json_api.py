@@ -271,6 +271,8 @@ def _array(values: list[Any], shape: _SHAPE, dtype: int) -> Array:
             return np.array(values, wide).astype(kind, copy=False).reshape(shape)
         except OverflowError as error:
             raise Refusal("INVALID_ARGUMENT", f"JSON number is out of range for type: {dtype_name(dtype)}") from error
+        except ValueError as error:
+            raise Refusal("INVALID_ARGUMENT", f"Encountered a list of {len(shape)} levels: {error}") from error
 
 
 # --- classify and regress -------------------------------------------------------------------------------------------

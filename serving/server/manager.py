@@ -37,6 +37,8 @@ _INT64 = 1 << 63
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Load = Callable[[ModelConfig, int, Path], LoadedModel]
 """Loads a version and warms it up, or raises `Refusal`."""
+Unload = Callable[[LoadedModel], None]
+"""Gives back all that a version holds, once no request runs on it."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,18 @@ class _Version:
 
 @dataclass
 class _Model:
+    """A model as the manager sees it.
+
+    Attributes:
+        was_ready: whether once all wanted versions were available; what loads later takes nothing away from it.
+        dropped: whether it has left the configuration; what still loads then is unloaded at once.
+    """
+
     config: ModelConfig
     versions: dict[int, _Version] = field(default_factory=dict)
     wanted: list[int] = field(default_factory=list)
+    was_ready: bool = False
+    dropped: bool = False
 
     @property
     def available(self) -> list[int]:
@@ -115,15 +126,19 @@ class _Model:
 class Manager:
     """The versions of all models. Safe to use from several threads."""
 
-    def __init__(self, load: Load, options: Options, on_change: Callable[[str, VersionStatus], None]) -> None:
+    def __init__(
+        self, load: Load, unload: Unload, options: Options, on_change: Callable[[str, VersionStatus], None]
+    ) -> None:
         """Begins with no models; `reload` gives it some.
 
         Args:
             load: loads a version.
+            unload: unloads one.
             options: of watching and loading.
             on_change: is told of each change of state, with the model's name.
         """
         self._load_version = load
+        self._unload_version = unload
         self._options = options
         self._on_change = on_change
         self._models: dict[str, _Model] = {}
@@ -131,6 +146,7 @@ class Manager:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._polling = threading.Lock()
+        self._reloading = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._loaders = ThreadPoolExecutor(1 if options.strict else options.load_threads, "loader")
@@ -145,8 +161,13 @@ class Manager:
         Raises:
             Refusal: there is none, in TF Serving's words.
         """
-        with self._find(name, version, label).in_use() as model:
+        with self._lock:  # under which no version is taken away between being found and being held
+            model = self._find(name, version, label)
+            model.acquire()
+        try:
             yield model
+        finally:
+            model.release()
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
         """The versions of a model, also those that ended, the highest first.
@@ -165,7 +186,11 @@ class Manager:
             return [_status(number, known[number]) for number in chosen]
 
     def why_not_ready(self) -> list[str]:
-        """A sentence for each model of which not every wanted version is available; empty when all is well."""
+        """A sentence for each model that is not ready to serve; empty when all is well.
+
+        A model is ready once every wanted version is available, and stays so while others load as long as one serves:
+        else all servers on one directory would leave their load balancer whenever something is published.
+        """
         with self._lock:
             return [reason for model in self._models.values() if (reason := _lacks(model))]
 
@@ -183,6 +208,10 @@ class Manager:
         Raises:
             Refusal: the configuration cannot be, a label points at what is not there, or a new model does not load.
         """
+        with self._reloading:
+            self._reload(configs)
+
+    def _reload(self, configs: Sequence[ModelConfig]) -> None:
         with self._lock:
             changed_platforms({name: model.config for name, model in self._models.items()}, list(configs))
             labels = {config.name: self._checked_labels(config) for config in configs}
@@ -191,9 +220,9 @@ class Manager:
                 self._models.setdefault(config.name, _Model(config)).config = config
             dropped = [name for name in self._models if name not in labels]
             self._labels = labels
-        self.poll()
         for name in dropped:
             self._drop(name)
+        self.poll()
         self._wait_for(new)
 
     def start(self) -> None:
@@ -204,15 +233,17 @@ class Manager:
 
     def close(self) -> None:
         """Stops watching, and unloads everything once no request runs on it."""
-        self._stopping.set()
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify_all()  # whoever waits for models
         self._wake.set()
         if self._poller is not None:
             self._poller.join()
         self._loaders.shutdown(wait=True, cancel_futures=True)
         with self._lock:
-            versions = [(name, number) for name, model in self._models.items() for number in model.available]
-        for name, number in versions:
-            self._unload(name, number)
+            versions = [(model, number) for model in self._models.values() for number in model.available]
+        for model, number in versions:
+            self._unload(model, number)
 
     def _checked_labels(self, config: ModelConfig) -> dict[str, int]:
         known = self._models.get(config.name)
@@ -228,46 +259,61 @@ class Manager:
         return dict(config.labels)
 
     def _wait_for(self, names: Sequence[str]) -> None:
-        """Waits until each model has all its wanted versions, or one of them will not come."""
+        """Waits until each model has its wanted versions, or none of them will come."""
         deadline = time.monotonic() + self._options.start_timeout_s
         failed: list[str] = []
-        with self._changed:
-            for name in names:
-                self._changed.wait_for(partial(self._settled, name), max(0.0, deadline - time.monotonic()))
-                failed += self._unavailable(name)
-        if failed:
+        for name in names:
+            self._wait_for_one(name, deadline)
+            failed += self._unavailable(name)
+        if failed and not self._stopping.is_set():
             raise Refusal("UNKNOWN", f"{len(failed)} model(s) did not become available: {{{', '.join(failed)}}}")
+
+    def _wait_for_one(self, name: str, deadline: float) -> None:
+        tried = -1
+        while True:
+            with self._changed:
+                left = None if self._options.strict else max(0.0, deadline - time.monotonic())
+                settled = self._changed.wait_for(partial(self._settled, name), left)
+                failed = self._failed_unless_served(name)
+            if not settled or failed in (0, tried):
+                return
+            tried = failed
+            self.poll()  # what failed is passed over for the next lower version
+
+    def _failed_unless_served(self, name: str) -> int:
+        """How many versions failed; 0 where that need not trouble anyone."""
+        model = self._models.get(name)
+        if self._options.strict or self._stopping.is_set() or model is None or model.available:
+            return 0
+        return sum(version.failed for version in model.versions.values())
 
     def _settled(self, name: str) -> bool:
         model = self._models.get(name)
         if model is None or self._stopping.is_set():
             return True
-        states = [model.versions[number].state for number in model.wanted if number in model.versions]
         if self._options.strict and not model.wanted:
             return False  # as the original, which waits for ever
-        return bool(states or not _present(model.config.base_path, self._options.strict)) and all(
-            state in ("AVAILABLE", "END") for state in states
-        )
+        return all(model.versions[number].state in ("AVAILABLE", "END") for number in model.wanted)
 
     def _unavailable(self, name: str) -> list[str]:
-        model = self._models.get(name)
-        if model is None:
-            return []
-        wanted = [(number, model.versions[number]) for number in model.wanted if number in model.versions]
-        if not self._options.strict and model.available:
-            return []
-        return [
-            f"{{name: {name} version: {number} due to error: {version.code}: {version.message}}}"
-            for number, version in wanted
-            if version.state != "AVAILABLE"
-        ]
+        with self._lock:
+            model = self._models.get(name)
+            if model is None or (model.available and not self._options.strict):
+                return []
+            failed = {number for number, version in model.versions.items() if version.failed}
+            lacking = sorted({number for number in model.wanted if number not in model.available} | failed)
+            return [
+                f"{{name: {name} version: {number} due to error: {version.code}: {version.message}}}"
+                for number in lacking
+                if (version := model.versions.get(number))
+            ]
 
     # --- watching -------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
         """Looks at every base path once, and has loaded and unloaded what follows from it."""
         with self._polling:
-            loads = list(self._looks())
+            loads = self._look()
         if self._options.strict:
             wait(loads)  # the original loads in the thread that manages states
 
@@ -280,7 +326,7 @@ class Manager:
             except Exception:  # noqa: BLE001 - whatever it is, the watch goes on
                 _LOG.exception("could not look at the base paths")
 
-    def _looks(self) -> Iterator[Future[None]]:
+    def _look(self) -> list[Future[None]]:
         with self._lock:
             models = list(self._models.values())
         present: list[tuple[_Model, dict[int, Path] | None]] = []
@@ -288,44 +334,47 @@ class Manager:
             found = _present(model.config.base_path, self._options.strict)
             if found is None and self._options.strict:
                 _LOG.error("Could not find base path %s for servable %s", model.config.base_path, model.config.name)
-                return
+                return []
             present.append((model, found))
+        begun: list[Future[None]] = []
         for model, found in present:
-            if found is None or (not found and not self._options.strict):
-                if model.available or model.wanted:
-                    _LOG.warning(
-                        "no versions of %s in %s: nothing is changed", model.config.name, model.config.base_path
-                    )
-                continue
-            yield from self._update(model, found)
+            if found or (found is not None and self._options.strict):
+                begun += self._update(model, found)
+            elif model.available or model.wanted:
+                _LOG.warning("no versions of %s in %s: nothing is changed", model.config.name, model.config.base_path)
+        return begun
 
-    def _update(self, model: _Model, present: Mapping[int, Path]) -> Iterator[Future[None]]:
+    def _update(self, model: _Model, present: Mapping[int, Path]) -> list[Future[None]]:
         with self._lock:
+            if model.dropped:
+                return []
+            for number, version in model.versions.items():
+                if version.failed and number not in present:  # under its number another may come
+                    version.code, version.message = "OK", ""
             model.wanted = self._wanted(model, present)
-            for number in model.wanted:
-                if self._is_due(model.versions.get(number), present[number]):
-                    model.versions[number] = self._begin(model, number, present[number])
-                    yield self._loaders.submit(self._attempt, model, number, present[number])
+            due = [number for number in model.wanted if self._is_due(model.versions.get(number), present[number])]
+            for number in due:
+                model.versions[number] = self._begin(model, number, present[number])
             served = any(number in model.wanted for number in model.available)
             unwanted = [number for number in model.available if number not in model.wanted]
-            for number in list(model.versions):
-                if number not in present and model.versions[number].failed:
-                    model.versions[number].code = "OK"  # it is gone: under its number another may come
-                    model.versions[number].message = ""
-        if served or (self._options.strict and not model.wanted):
-            for number in unwanted:
-                yield self._loaders.submit(self._unload, model.config.name, number)
+            if not served and not (self._options.strict and not model.wanted):
+                unwanted = []  # they go once another has taken their place
+            begun = [self._loaders.submit(self._attempt, model, number, present[number]) for number in due]
+            return begun + [self._loaders.submit(self._unload, model, number) for number in unwanted]
 
     def _wanted(self, model: _Model, present: Mapping[int, Path]) -> list[int]:
         policy = model.config.policy
-        if self._options.strict or policy.kind != "latest":
+        if self._options.strict:
             return policy.wanted(list(present))
+        labelled = {number for number in self._labels.get(model.config.name, {}).values() if number in present}
+        if policy.kind != "latest":
+            return sorted({*policy.wanted(list(present)), *labelled})
         sound = [
             number
             for number, path in present.items()
             if not (version := model.versions.get(number)) or not version.failed or self._is_due(version, path)
         ]
-        return policy.wanted(sound)
+        return sorted({*policy.wanted(sound), *labelled})
 
     def _is_due(self, version: _Version | None, path: Path) -> bool:
         """Whether a wanted version is to be loaded now."""
@@ -379,8 +428,12 @@ class Manager:
         with self._changed:
             version.state, version.model = state, loaded
             version.code, version.message = (refusal.code, refusal.message) if refusal else ("OK", "")
+            model.was_ready |= all(wanted in model.available for wanted in model.wanted)
             self._tell(model, number, version)
             self._changed.notify_all()
+            dropped = model.dropped
+        if dropped:
+            self._unload(model, number)
         self._wake.set()  # what it replaces can go, or what it leaves open be filled, at once
 
     # --- one version ----------------------------------------------------------------------------------------------
@@ -404,27 +457,31 @@ class Manager:
             assert loaded is not None
             return loaded
 
-    def _unload(self, name: str, number: int) -> None:
+    def _unload(self, model: _Model, number: int) -> None:
         with self._changed:
-            model = self._models[name]
             version = model.versions[number]
             if version.state != "AVAILABLE":
                 return
             loaded, version.model = version.model, None
             version.state = "UNLOADING"
             self._tell(model, number, version)
-        if loaded is not None:
-            loaded.close()
+        assert loaded is not None
+        try:
+            self._unload_version(loaded)
+        except Exception:  # noqa: BLE001 - no request reaches it any more, whatever it leaves behind
+            _LOG.exception("version %d of %s does not unload cleanly", number, model.config.name)
         with self._changed:
             version.state = "END"
             self._tell(model, number, version)
             self._changed.notify_all()
 
     def _drop(self, name: str) -> None:
-        for number in list(self._models[name].available):
-            self._unload(name, number)
         with self._lock:
-            self._models.pop(name, None)
+            model = self._models.pop(name)
+            model.dropped = True
+            available = model.available
+        for number in available:
+            self._unload(model, number)
 
     def _tell(self, model: _Model, number: int, version: _Version) -> None:
         self._on_change(model.config.name, _status(number, version))
@@ -479,11 +536,13 @@ def _status(number: int, version: _Version) -> VersionStatus:
 
 
 def _lacks(model: _Model) -> str:
-    name = model.config.name
-    if not model.wanted:
-        return f"{name}: no version in {model.config.base_path}"
     lacking = [number for number in model.wanted if number not in model.available]
-    if not lacking:
+    if model.available and (model.was_ready or not lacking):
         return ""
-    states = ", ".join(f"{number} is {model.versions[number].state}" for number in lacking if number in model.versions)
-    return f"{name}: version {states}"
+    failed = [number for number, version in model.versions.items() if version.failed]
+    states = [
+        f"version {number} is {version.state}" + (f" ({version.code}: {version.message})" if version.failed else "")
+        for number in sorted({*lacking, *failed})
+        if (version := model.versions.get(number))
+    ]
+    return f"{model.config.name}: {', '.join(states) or f'no version in {model.config.base_path}'}"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +25,8 @@ __all__ = ["DEFAULT_SIGNATURE", "LoadedModel", "Runnable", "load"]
 
 DEFAULT_SIGNATURE = "serving_default"
 _TAG = "serve"
+_MAX_CALLABLES = 64
+"""Sets of inputs and outputs of one version that are kept compiled."""
 _INIT_OP = "__saved_model_init_op"
 
 _CODES: dict[type[Exception], Code] = {
@@ -73,25 +74,17 @@ class LoadedModel:
         self._runnable = runnable
         self._idle = threading.Condition()
         self._users = 0
-        self._closed = False
 
-    @contextmanager
-    def in_use(self) -> Iterator[LoadedModel]:
-        """Keeps the version loaded for as long as a request runs on it.
-
-        Raises:
-            Refusal: UNAVAILABLE: it was unloaded in the meantime.
-        """
+    def acquire(self) -> None:
+        """Keeps it loaded until `release`; whoever calls it makes sure that it is not closed yet."""
         with self._idle:
-            if self._closed:
-                raise Refusal("UNAVAILABLE", f"Servable {self.name} {self.version} is being unloaded")
             self._users += 1
-        try:
-            yield self
-        finally:
-            with self._idle:
-                self._users -= 1
-                self._idle.notify_all()
+
+    def release(self) -> None:
+        """Lets it go."""
+        with self._idle:
+            self._users -= 1
+            self._idle.notify_all()
 
     def run(self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Runs a signature.
@@ -113,11 +106,12 @@ class LoadedModel:
             raise Refusal(_CODES.get(type(error), "UNKNOWN"), error.message) from error
         except (TypeError, ValueError) as error:
             raise Refusal("INVALID_ARGUMENT", str(error)) from error
+        except RuntimeError as error:  # of TensorFlow Lite
+            raise Refusal("INTERNAL", str(error)) from error
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Unloads it once no request runs on it."""
+        """Unloads it once no request runs on it, or the time is over."""
         with self._idle:
-            self._closed = True
             self._idle.wait_for(lambda: self._users == 0, timeout_s)
         self._runnable.close()
 
@@ -180,7 +174,10 @@ class _SavedModel:
         call = self._callables.get(key)
         if call is None:
             with self._lock:
-                call = self._callables.setdefault(key, self._callable(*key))
+                call = self._callables.get(key) or self._callable(*key)
+                while len(self._callables) >= _MAX_CALLABLES:
+                    self._callables.pop(next(iter(self._callables)))
+                self._callables[key] = call
         result: list[Array] = call(*values)
         return result
 
@@ -196,8 +193,9 @@ class _SavedModel:
         return make(options)
 
     def close(self) -> None:
-        self._callables.clear()
-        self._session.close()
+        with self._lock:
+            self._callables.clear()
+            self._session.close()
 
 
 class _TFLiteModel:
@@ -221,9 +219,11 @@ class _TFLiteModel:
         self._local = threading.local()
 
     def _interpreter(self) -> Any:
+        from ai_edge_litert.interpreter import Interpreter
+
         found = getattr(self._local, "interpreter", None)
         if found is None:
-            found = tf.lite.Interpreter(model_content=self._bytes, num_threads=self._threads)
+            found = Interpreter(model_content=self._bytes, num_threads=self._threads)
             self._local.interpreter = found
         return found
 

@@ -6,8 +6,9 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,7 +32,7 @@ from serving.server.json_api import (
 )
 from serving.server.manager import Manager
 from serving.server.metrics import Metrics
-from serving.server.model import DEFAULT_SIGNATURE
+from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
 from serving.server.status import Refusal
 
 __all__ = ["METRICS_PATH", "READY_PATH", "RestServer"]
@@ -46,6 +47,9 @@ _STATUS = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.IGNORECASE
 )
 _COMPRESSED_FROM = 1024
+_LARGE = 4 << 20
+"""Bytes from which on requests are read one by one: JSON takes up to thirty times its size in memory."""
+_INT64_DIGITS = 19
 _INT64 = 1 << 63
 
 
@@ -78,6 +82,7 @@ class RestServer:
         self._max_body_bytes = max_body_bytes
         self._grace_s = grace_s
         self._workers = ThreadPoolExecutor(threads, "rest")
+        self._one_by_one = ThreadPoolExecutor(1, "rest-large")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="rest")
         self._runner: web.AppRunner | None = None
@@ -102,7 +107,10 @@ class RestServer:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        if not self._loop.is_running():
+            self._loop.close()
+        for workers in (self._workers, self._one_by_one):
+            workers.shutdown(wait=True, cancel_futures=True)
 
     async def _start(self, host: str, port: int) -> int:
         application = web.Application(client_max_size=self._max_body_bytes)
@@ -130,7 +138,8 @@ class RestServer:
         started = time.perf_counter()
         try:
             body = await request.read()
-            answer = await self._loop.run_in_executor(self._workers, self._answer, call, body)
+            workers = self._workers if len(body) < _LARGE else self._one_by_one
+            answer = await self._loop.run_in_executor(workers, self._answer, call, body)
         except web.HTTPRequestEntityTooLarge:
             limit = self._max_body_bytes
             return self._refused(call, Refusal("RESOURCE_EXHAUSTED", f"the request has more than {limit} bytes"), 413)
@@ -140,7 +149,9 @@ class RestServer:
             raise
         except Exception as error:  # noqa: BLE001 - one bad request must not take the server with it
             return self._refused(call, Refusal("INTERNAL", f"{type(error).__name__}: {error}"), 500)
-        self._metrics.count(":tensorflow:serving:request_count", {"model_name": call.model, "status": "OK"})
+        self._metrics.count(
+            ":tensorflow:serving:request_count", {"model_name": self._inference.known(call.model), "status": "OK"}
+        )
         self._metrics.latency(
             ":tensorflow:serving:request_latency",
             {"model_name": call.model, "API": call.method, "entrypoint": "REST"},
@@ -157,7 +168,7 @@ class RestServer:
         return web.json_response(answer, status=503 if reasons else 200)
 
     def _refused(self, call: _Call, refusal: Refusal, status: int) -> web.Response:
-        labels = {"model_name": call.model, "status": refusal.code}
+        labels = {"model_name": self._inference.known(call.model), "status": refusal.code}
         self._metrics.count(":tensorflow:serving:request_count", labels)
         return web.json_response({"error": refusal.message}, status=status)
 
@@ -171,19 +182,18 @@ class RestServer:
             "metadata": self._metadata,
             "status": self._status,
         }
-        return calls[call.method](call, body)
+        try:
+            return calls[call.method](call, body)
+        except RecursionError as error:
+            raise Refusal("INVALID_ARGUMENT", "JSON Parse error: nested too deeply") from error
+        except UnicodeEncodeError as error:
+            raise Refusal("INVALID_ARGUMENT", "JSON Parse error: The surrogate pair in string is invalid.") from error
 
     def _predict(self, call: _Call, body: bytes) -> bytes:
         request = call.fill(predict_pb2.PredictRequest())
-        form = fill_predict(body, request, lambda signature: self._inputs_of(request, signature))
-        return write_outputs(self._inference.predict(request).outputs, form)
-
-    def _inputs_of(self, request: Any, signature: str) -> Any:
-        name = signature or DEFAULT_SIGNATURE
-        with self._manager.use(*spec_of(request.model_spec)) as model:
-            if name not in model.signatures:
-                raise Refusal("INVALID_ARGUMENT", f'Serving signature name: "{name}" not found in signature def')
-            return model.signatures[name].inputs
+        with self._manager.use(*spec_of(request.model_spec)) as model:  # one version reads the request and answers it
+            form = fill_predict(body, request, partial(_inputs_of, model))
+            return write_outputs(self._inference.predict_on(model, request).outputs, form)
 
     def _classify(self, call: _Call, body: bytes) -> bytes:
         request = call.fill(classification_pb2.ClassificationRequest())
@@ -201,6 +211,14 @@ class RestServer:
 
     def _status(self, call: _Call, _: bytes) -> bytes:
         return _json(self._inference.status(call.fill(get_model_status_pb2.GetModelStatusRequest())))
+
+
+def _inputs_of(model: LoadedModel, signature: str) -> Mapping[str, Any]:
+    name = signature or DEFAULT_SIGNATURE
+    if name not in model.signatures:
+        raise Refusal("INVALID_ARGUMENT", f'Serving signature name: "{name}" not found in signature def')
+    inputs: Mapping[str, Any] = model.signatures[name].inputs
+    return inputs
 
 
 class _Call:
@@ -235,7 +253,7 @@ class _Call:
         if not self.model:
             raise Refusal("INVALID_ARGUMENT", "Missing model name in request.")
         if version is not None:
-            if int(version) >= _INT64:
+            if len(version) > _INT64_DIGITS or int(version) >= _INT64:
                 raise Refusal("INVALID_ARGUMENT", f"Failed to convert version: {version} to numeric.")
             self._version = int(version)
         self._label = unquote(label) if label is not None else None

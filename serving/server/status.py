@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from schemas.errors import shorten
+
 __all__ = ["HTTP_STATUS", "Code", "Refusal"]
+
+_SHOWN = 2000
+"""Characters of a message: gRPC sends it in a header, and drops an answer whose headers are larger than some KB."""
 
 Code = Literal[
     "CANCELLED",
@@ -47,9 +52,10 @@ class Refusal(Exception):  # noqa: N818 - an answer to a client, not a fault of 
     """
 
     def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
+        shown = shorten(message, _SHOWN)
+        super().__init__(shown)
         self.code = code
-        self.message = message
+        self.message = shown
 
     @property
     def http_status(self) -> int:

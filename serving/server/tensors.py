@@ -12,12 +12,15 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from serving.server.status import Refusal
 
-__all__ = ["MAX_ELEMENTS", "Array", "decode", "dtype_name", "encode", "numpy_type"]
+__all__ = ["MAX_FILLED", "Array", "decode", "dtype_name", "encode", "numpy_type"]
 
 Array = npt.NDArray[Any]
 
-MAX_ELEMENTS = 1 << 28
-"""Elements of one tensor: a few bytes may claim any number of them, for the last value stands for all that follow."""
+MAX_FILLED = 1 << 22
+"""Elements of a tensor that need not be sent: the last value stands for all that follow, so that a few bytes may claim
+any number of them."""
+_MAX_RANK = 64
+"""NumPy's; without a bound the product of a million huge dimensions alone would take minutes."""
 
 _FIELDS: dict[int, tuple[type, str]] = {
     types_pb2.DT_FLOAT: (np.float32, "float_val"),
@@ -54,20 +57,33 @@ def decode(name: str, proto: Any) -> Array:
     Raises:
         Refusal: INVALID_ARGUMENT: the proto contradicts itself, or is too large.
     """
+    shape = _shape_of(name, proto)
+    known = _FIELDS.get(proto.dtype)
     try:
-        shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-        if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
-            raise Refusal("INVALID_ARGUMENT", f"tensor parsing error: {name}")
-        if math.prod(shape) > MAX_ELEMENTS:
-            raise Refusal(
-                "INVALID_ARGUMENT", f"tensor {name} has {math.prod(shape)} elements, more than {MAX_ELEMENTS}"
-            )
-        known = _FIELDS.get(proto.dtype)
-        if known is None:
-            return np.asarray(tf.make_ndarray(proto))
-        return _of(proto, shape, *known)
-    except (ValueError, TypeError) as error:
+        if known is not None:
+            return _of(proto, shape, *known)
+        if not proto.tensor_content:
+            _check_filled(shape, 0)
+        return np.asarray(tf.make_ndarray(proto))
+    except (ValueError, TypeError, OverflowError) as error:
         raise Refusal("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
+
+
+def _shape_of(name: str, proto: Any) -> tuple[int, ...]:
+    dimensions = proto.tensor_shape.dim
+    if not proto.tensor_shape.unknown_rank and len(dimensions) <= _MAX_RANK:
+        shape = tuple(dim.size for dim in dimensions)
+        if min(shape, default=0) >= 0:
+            return shape
+    raise Refusal("INVALID_ARGUMENT", f"tensor parsing error: {name}")
+
+
+def _check_filled(shape: tuple[int, ...], given: int) -> None:
+    if math.prod(shape) > max(given, MAX_FILLED):
+        raise Refusal(
+            "INVALID_ARGUMENT",
+            f"a tensor of {math.prod(shape)} elements came with {given}: at most {MAX_FILLED} may be left out",
+        )
 
 
 def _of(proto: Any, shape: tuple[int, ...], kind: type, field: str) -> Array:
@@ -80,6 +96,7 @@ def _of(proto: Any, shape: tuple[int, ...], kind: type, field: str) -> Array:
     if kind is object:
         values[:] = given
     size = math.prod(shape)
+    _check_filled(shape, len(values))
     if len(values) < size:
         fill = values[-1:] if len(values) else _zero(kind)
         values = np.concatenate([values, np.repeat(fill, size - len(values))])

@@ -17,8 +17,8 @@ from runners.cli import _errors, app
 from schemas.load import load_config
 from tests.workbench import REPOSITORY, Bench, satisfice
 
-COMMANDS = ["run", "validate", "init", "runs", "show", "why", "approve", "reject", "inspect", "doctor"]
-COMMANDS += ["versions", "rollback", "pin", "label", "allow", "history", "fsck", "verify"]
+COMMANDS = ["run", "validate", "init", "runs", "show", "why", "approve", "reject", "inspect", "serve", "predict"]
+COMMANDS += ["doctor", "versions", "rollback", "pin", "label", "allow", "history", "fsck", "verify"]
 
 
 @pytest.fixture

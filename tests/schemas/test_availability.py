@@ -67,6 +67,8 @@ USED = {
     "push.serving.base_path",
     "push.serving.keep_versions",
     "push.edge.base_path",
+    "serving.batching.max_batch_size",
+    "serving.labels",
     "metadata.sqlite.path",
     "beam.args",
     "runner.max_parallel",
@@ -104,7 +106,7 @@ def test_full_configuration():
         "training.tune",
         "push.serving.server_version",
         "push.serving.confirm",
-        "serving",
+        "serving.instances",
         "schedule",
         "kubeflow",
     ]

@@ -399,14 +399,11 @@ def _shortest(values: Iterable[float]) -> list[float]:
 
 
 def _shaped(values: list[Any], shape: _SHAPE) -> Any:
-    if not shape:
-        return values[0]
-    for size in reversed(shape[1:]):
-        if size == 0:
-            values = [[] for _ in range(math.prod(shape[:-1]))]
-            continue
-        values = [values[start : start + size] for start in range(0, len(values), size)]
-    return values
+    if len(shape) == 1:
+        return values
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape).tolist()
 
 
 def _text(value: bytes, as_bytes: bool) -> Any:

@@ -65,7 +65,7 @@ def decode(name: str, proto: Any) -> Array:
         if not proto.tensor_content:
             _check_filled(shape, 0)
         return np.asarray(tf.make_ndarray(proto))
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise Refusal("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
 
 

@@ -145,12 +145,24 @@ def test_status(target):
     [
         (lambda: predict_request(floats([1]), name=""), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         (lambda: predict_request(floats([1]), name="no"), "NOT_FOUND", "Servable not found for request: Latest(no)"),
-        (lambda: predict_request(floats([1]), version=7), "NOT_FOUND", "Servable not found for request: Specific(half, 7)"),
-        (lambda: predict_request(floats([1]), label="odd"), "INVALID_ARGUMENT", "Unrecognized servable version label: odd"),
+        (
+            lambda: predict_request(floats([1]), version=7),
+            "NOT_FOUND",
+            "Servable not found for request: Specific(half, 7)",
+        ),
+        (
+            lambda: predict_request(floats([1]), label="odd"),
+            "INVALID_ARGUMENT",
+            "Unrecognized servable version label: odd",
+        ),
         (lambda: predict_request(floats([1]), signature="odd"), "FAILED_PRECONDITION", '"odd" not found.'),
         (lambda: predict_request(floats([1]), alias="z"), "INVALID_ARGUMENT", "z"),
         (lambda: predict_request(np.array([1], np.int64)), "INVALID_ARGUMENT", "float"),
-        (lambda: predict_request(floats([[[1]]]), signature="several"), "INVALID_ARGUMENT", "input size does not match"),
+        (
+            lambda: predict_request(floats([[[1]]]), signature="several"),
+            "INVALID_ARGUMENT",
+            "input size does not match",
+        ),
         (lambda: predict_request(floats([-1]), signature="positive"), "INVALID_ARGUMENT", "x must be positive"),
     ],
 )

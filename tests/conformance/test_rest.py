@@ -140,7 +140,12 @@ def test_metadata(target):
         (f"{HALF}:predict", {"signature_name": "several", "instances": [1]}, 400, "instances is a plain list"),
         (f"{HALF}:predict", {"signature_name": "several", "inputs": {"a": [[1, 2]]}}, 400, "Missing named input: "),
         (f"{HALF}:predict", {"signature_name": 3, "instances": [1]}, 400, "'signature_name' key must be a string"),
-        (f"{HALF}:predict", {"signature_name": "odd", "instances": [1]}, 400, 'Serving signature name: "odd" not found'),
+        (
+            f"{HALF}:predict",
+            {"signature_name": "odd", "instances": [1]},
+            400,
+            'Serving signature name: "odd" not found',
+        ),
         (f"{HALF}:classify", {"signature_name": "classify"}, 400, "key 'examples' is expected and was not found"),
         (f"{HALF}:classify", {"signature_name": "classify", "examples": []}, 400, "'examples' value is an empty array"),
         (f"{HALF}:regress", {"signature_name": "regress", "examples": [3]}, 400, "Example must be JSON object but got"),

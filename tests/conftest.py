@@ -35,3 +35,11 @@ def fresh_taxi(tmp_path):
     from tests.workbench import taxi_bench
 
     return taxi_bench(tmp_path / "taxi")
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory):
+    """A folder with the models of `tests.serving.models` and their `models.config`: read it, copy from it."""
+    from tests.serving.models import write_models
+
+    return write_models(tmp_path_factory.mktemp("models")).parent

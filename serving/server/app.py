@@ -137,6 +137,7 @@ class ModelServer:
             _LOG.error("%s", refusal.message)
         if strict and not self._stopping.is_set():
             self._open()
+        self._tell_health()
         if self._options.config_file and self._options.config_poll_s > 0:
             threading.Thread(target=self._watch_config, daemon=True, name="config").start()
 
@@ -243,7 +244,13 @@ class ModelServer:
         return models_of(read_models_config(file))
 
     def _reload(self, config: Any) -> None:
-        self.manager.reload(models_of(config))
+        self._take(models_of(config))
+
+    def _take(self, models: Sequence[ModelConfig]) -> None:
+        try:
+            self.manager.reload(models)
+        finally:
+            self._tell_health()
 
     def _watch_config(self) -> None:
         file = self._options.config_file
@@ -252,7 +259,7 @@ class ModelServer:
             if _marks(file) == self._config_marks:
                 continue
             try:
-                self.manager.reload(self._configured())
+                self._take(self._configured())
             except (SatisficeError, Refusal) as error:
                 _LOG.error("%s is not taken as it is: %s", file, error)
             except Exception:  # noqa: BLE001 - whatever it is, the watch goes on

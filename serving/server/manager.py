@@ -142,6 +142,7 @@ class Manager:
         self._options = options
         self._on_change = on_change
         self._models: dict[str, _Model] = {}
+        self._configured = False
         self._labels: dict[str, dict[str, int]] = {}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -192,6 +193,8 @@ class Manager:
         else all servers on one directory would leave their load balancer whenever something is published.
         """
         with self._lock:
+            if not self._configured:
+                return ["the configuration is not read yet"]
             return [reason for model in self._models.values() if (reason := _lacks(model))]
 
     @property
@@ -220,6 +223,7 @@ class Manager:
                 self._models.setdefault(config.name, _Model(config)).config = config
             dropped = [name for name in self._models if name not in labels]
             self._labels = labels
+            self._configured = True
         for name in dropped:
             self._drop(name)
         self.poll()

@@ -145,6 +145,8 @@ class RestServer:
             return self._refused(call, Refusal("RESOURCE_EXHAUSTED", f"the request has more than {limit} bytes"), 413)
         except Refusal as refusal:
             return self._refused(call, refusal, refusal.http_status)
+        except web.RequestPayloadError as error:
+            return self._refused(call, Refusal("INVALID_ARGUMENT", f"Could not read the request: {error}"), 400)
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - one bad request must not take the server with it

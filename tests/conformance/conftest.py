@@ -49,13 +49,6 @@ class Target:
             return error.code, json.loads(text) if text.startswith(b"{") else text
 
 
-@pytest.fixture(scope="session")
-def models_config(tmp_path_factory):
-    from tests.serving.models import write_models
-
-    return write_models(tmp_path_factory.mktemp("conformance"))
-
-
 @pytest.fixture(scope="session", params=["embedded", "embedded-strict", "real"])
 def target(request):
     """A server with the models of `tests.serving.models`."""
@@ -72,7 +65,7 @@ def target(request):
         grpc_port=0,
         rest_port=0,
         versions=Options(strict=request.param == "embedded-strict", poll_s=0.2),
-        config_file=request.getfixturevalue("models_config"),
+        config_file=request.getfixturevalue("small_models") / "models.config",
     )
     with ModelServer([], options) as server:
         found = Target(f"127.0.0.1:{server.grpc_port}", f"127.0.0.1:{server.rest_port}")

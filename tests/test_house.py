@@ -100,11 +100,13 @@ def test_every_folder_of_tests_is_a_package():
         "schemas.decision",
         "schemas.load",
         "schemas.user_model",
+        "serving.client",
         "serving.payload",
         "serving.store",
         "components.lineage.reader",
         "runners.cli",
         "runners.doctor",
+        "runners.serving",
     ],
 )
 def test_imports_nothing_heavy(module):

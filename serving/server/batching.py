@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,20 +22,21 @@ Run = Callable[[Mapping[str, Array]], list[Array]]
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """TF Serving's batching parameters, with its defaults.
+    """TF Serving's batching parameters, with its defaults but for the last but one.
 
     Attributes:
         max_batch_size: examples in a batch.
         batch_timeout_micros: how long the first request of a batch waits for others.
         max_enqueued_batches: batches that may wait; more are refused.
-        num_batch_threads: batches that run at the same time.
+        num_batch_threads: batches that run at the same time. One, where TF Serving takes as many as there are cores:
+            beside Python's lock a second one makes batches smaller and little faster.
         allowed_batch_sizes: sizes to which batches are padded, ascending; the last is `max_batch_size`. None for any.
     """
 
     max_batch_size: int = 1000
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
-    num_batch_threads: int = 2
+    num_batch_threads: int = 1
     allowed_batch_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -52,37 +52,52 @@ class BatchingParameters:
             raise ValueError("allowed_batch_sizes entries must be ascending, and the last one max_batch_size")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Task:
+    """A request that waits.
+
+    Attributes:
+        woken: set when its thread has something to do: to run a batch (`leads`), or to go (`done`).
+        outputs, error: what became of it.
+    """
+
     inputs: Mapping[str, Array]
     size: int
-    done: Future[list[Array]] = field(default_factory=Future)
+    since: float
+    woken: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
+    done: bool = False
+    outputs: list[Array] = field(default_factory=list)
+    error: BaseException | None = None
+
+    def finish(self, outputs: list[Array], error: BaseException | None = None) -> None:
+        self.outputs, self.error, self.done = outputs, error, True
+        self.woken.set()
 
 
 class Batcher:
-    """A queue and its threads, for one signature with one set of outputs."""
+    """A queue for one signature with one set of outputs.
+
+    It has no threads of its own. A request that finds a free place runs the batch in its own thread, so that one that is
+    alone waits for nobody; whoever ends a batch hands its place on to a request that has gathered meanwhile.
+    """
 
     def __init__(self, run: Run, parameters: BatchingParameters, on_batch: Callable[[int, float], None]) -> None:
-        """Starts the threads.
+        """Makes it.
 
         Args:
             run: a batch.
-            parameters: of batching.
+            parameters: of batching; `num_batch_threads` is the number of places.
             on_batch: is told the number of examples and how long the oldest request waited, in microseconds.
         """
         self._run = run
         self._parameters = parameters
         self._on_batch = on_batch
-        self._queue: deque[tuple[_Task, float]] = deque()
+        self._queue: deque[_Task] = deque()
         self._waiting = 0
+        self._running = 0
         self._changed = threading.Condition()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._serve, daemon=True, name="batcher")
-            for _ in range(parameters.num_batch_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
 
     def submit(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Runs inputs as part of a batch, and waits for the outputs that belong to them.
@@ -90,86 +105,99 @@ class Batcher:
         Raises:
             Refusal: they are no batch, or too many, or the queue is full; or what the model says.
         """
-        task = _Task(inputs, _size_of(inputs))
+        task = _Task(inputs, _size_of(inputs), time.monotonic())
         if task.size > self._parameters.max_batch_size:
             raise Refusal(
                 "INVALID_ARGUMENT",
                 f"Task size {task.size} is larger than maximum input batch size {self._parameters.max_batch_size}",
             )
+        self._enqueue(task)
+        while task.leads or not task.done:  # a place that was handed on is used, or handed on again
+            if task.leads:
+                self._lead(task)
+            else:
+                task.woken.wait()
+                task.woken.clear()
+        if task.error is not None:
+            raise task.error
+        return task.outputs
+
+    def close(self) -> None:
+        """Takes no more, and waits for what runs."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._running)
+
+    def _enqueue(self, task: _Task) -> None:
         with self._changed:
             if self._closed:
                 raise Refusal("UNAVAILABLE", "the model is being unloaded")
             room = self._parameters.max_enqueued_batches * self._parameters.max_batch_size
             if self._waiting + task.size > room:
                 raise Refusal("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full")
-            self._queue.append((task, time.monotonic()))
+            self._queue.append(task)
             self._waiting += task.size
-            self._changed.notify()
-        return task.done.result()
+            if self._running < self._parameters.num_batch_threads:
+                self._running += 1
+                task.leads = True
+            if self._parameters.batch_timeout_micros:
+                self._changed.notify_all()  # whoever gathers a batch
 
-    def close(self) -> None:
-        """Ends the threads, after what is queued."""
+    def _lead(self, leader: _Task) -> None:
+        """Runs one batch from the head of the queue, whoever is in it, and hands the place on."""
         with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
-
-    def _serve(self) -> None:
-        while batch := self._next():
-            tasks = [task for task, _ in batch]
-            self._on_batch(sum(task.size for task in tasks), (time.monotonic() - batch[0][1]) * 1e6)
-            self._answer(tasks)
+            self._gather()
+            batch = self._taken()  # nothing where another leader took all, this one's task too
+        if batch:
+            self._on_batch(sum(task.size for task in batch), (time.monotonic() - batch[0].since) * 1e6)
+            self._answer(batch)
+        with self._changed:
+            leader.leads = False
+            heir = next((task for task in self._queue if not task.leads), None)
+            if heir is None:
+                self._running -= 1
+                self._changed.notify_all()
+            else:
+                heir.leads = True
+                heir.woken.set()
 
     def _answer(self, tasks: Sequence[_Task]) -> None:
         try:
-            for task, result in zip(tasks, self._outputs(tasks), strict=True):
-                task.done.set_result(result)
+            outputs = self._outputs(tasks)
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
             if len(tasks) == 1:
-                tasks[0].done.set_exception(error)
+                tasks[0].finish([], error)
                 return
             for task in tasks:  # one bad request must not fail its neighbours
                 self._answer([task])
-
-    def _next(self) -> list[tuple[_Task, float]]:
-        """The next batch; empty when closed and nothing is left."""
-        with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._queue or self._closed)
-                if not self._queue:
-                    return []
-                self._gather()
-                if self._queue:  # else another thread took it
-                    return self._taken()
+        else:
+            for task, own in zip(tasks, outputs, strict=True):
+                task.finish(own)
 
     def _gather(self) -> None:
         """Waits for the batch to fill, for as long as its first request may wait."""
-        deadline = self._queue[0][1] + self._parameters.batch_timeout_micros / 1e6
         while self._queue and self._waiting < self._parameters.max_batch_size and not self._closed:
-            left = deadline - time.monotonic()
+            left = self._queue[0].since + self._parameters.batch_timeout_micros / 1e6 - time.monotonic()
             if left <= 0 or not self._changed.wait(left):
                 return
 
-    def _taken(self) -> list[tuple[_Task, float]]:
-        batch: list[tuple[_Task, float]] = []
+    def _taken(self) -> list[_Task]:
+        batch: list[_Task] = []
         size = 0
         while self._queue and self._fits(batch, size):
-            one = self._queue.popleft()
-            batch.append(one)
-            size += one[0].size
+            batch.append(self._queue.popleft())
+            size += batch[-1].size
         self._waiting -= size
-        if self._queue:
-            self._changed.notify()  # another thread may run what does not go with these
         return batch
 
-    def _fits(self, batch: Sequence[tuple[_Task, float]], size: int) -> bool:
-        candidate = self._queue[0][0]
+    def _fits(self, batch: Sequence[_Task], size: int) -> bool:
+        candidate = self._queue[0]
         if not batch:
             return True
         if size + candidate.size > self._parameters.max_batch_size:
             return False
-        return _alike(batch[0][0].inputs, candidate.inputs)
+        return _alike(batch[0].inputs, candidate.inputs)
 
     def _outputs(self, tasks: Sequence[_Task]) -> list[list[Array]]:
         size = sum(task.size for task in tasks)

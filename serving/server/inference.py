@@ -203,7 +203,7 @@ class Inference:
         return response
 
     def forget(self, model: LoadedModel) -> None:
-        """Ends the threads that batch for a version which is unloaded."""
+        """Ends the queues of a version which is unloaded."""
         for batcher in self._batchers.pop(model, {}).values():
             batcher.close()
 

@@ -151,12 +151,35 @@ def test_the_first_waits_for_others_no_longer_than_said(batcher):
     assert model.batches == [3]
 
 
-def test_close_ends_the_threads(batcher):
-    """And refuses what comes later."""
+def test_one_alone_runs_in_its_own_thread(batcher):
+    """And leaves its place free."""
+    threads = []
+    one = batcher(lambda inputs: threads.append(threading.current_thread()) or [inputs["x"]], num_batch_threads=1)
+    for _ in range(3):
+        one.submit(x(1))
+    assert set(threads) == {threading.current_thread()}
+    assert one._running == 0
+
+
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_everyone_is_answered(batcher, places):
+    """Thirty-two threads, now and then with a shape of their own: nobody waits for ever, each gets its own."""
+    one = batcher(Model(), num_batch_threads=places, max_batch_size=5, max_enqueued_batches=100)
+
+    def ask(number):
+        own = x(number) if number % 7 else {"x": np.full((1, 2), number, np.float32)}
+        return one.submit(own)[0].reshape(-1)[0] == 2 * number
+
+    with ThreadPoolExecutor(32) as pool:
+        assert all(pool.map(ask, range(3000)))
+    assert (one._running, one._waiting, len(one._queue)) == (0, 0, 0)
+
+
+def test_close_refuses_what_comes_later(batcher):
+    """After what runs has ended."""
     one = batcher(Model())
     one.submit(x(1))
     one.close()
-    assert not any(thread.is_alive() for thread in one._threads)
     with pytest.raises(Refusal, match="being unloaded"):
         one.submit(x(1))
 

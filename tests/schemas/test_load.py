@@ -243,7 +243,6 @@ def test_all_faults_at_once(faults):
         "push.edge",
         "serving.instances",
         "edge",
-        "serving",
     ]
 
 

@@ -236,13 +236,20 @@ def test_empty_list_can_only_be_appended_to(faults):
 
 def test_all_faults_at_once(faults):
     """Bad overrides, unknown keys, wrong values and keys of later versions stand in one list, in each other's company."""
-    found = faults(MINIMAL + "edge: {}\nserving: {instances: 0}", "epochs", "training.epochs=two", "push.edge=x")
+    found = faults(
+        MINIMAL + "edge: {}\nserving: {instances: 0}",
+        "epochs",
+        "training.epochs=two",
+        "push.edge=x",
+        "beam.runner=flink",
+    )
     assert [fault.split(":")[0] for fault in found] == [
         "--set epochs",
         "training.epochs",
         "push.edge",
         "serving.instances",
         "edge",
+        "beam.runner",
     ]
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CHANNEL_SUFFIX", "Progress", "advance", "begin", "end", "read", "report_to"]
+__all__ = ["CHANNEL_SUFFIX", "Progress", "advance", "begin", "channel", "end", "read", "report_to"]
 
 CHANNEL_SUFFIX = ".progress"
 """Of the file to which a node reports, beside its log."""
@@ -131,6 +131,11 @@ def report_to(channel: Path | None) -> None:
     """Says where this process reports to; None for its log. What was counted before is forgotten."""
     _counter.channel = channel
     _counter.reset("", None, phase="", may_end_early=False)
+
+
+def channel() -> Path | None:
+    """Where this process reports to; None for its log."""
+    return _counter.channel
 
 
 def begin(unit: str, total: int | None = None, *, phase: str = "", may_end_early: bool = False) -> None:

@@ -106,10 +106,24 @@ def validate(
             from pipeline.check import check
 
             module = check(loaded, root or default_root(loaded))
+        from components.trainer.strategy import find_machine, make_plan
+
+        plan = make_plan(loaded.config.training, find_machine())
         if as_json:
-            _print_json({"valid": True, "name": loaded.config.name, "digest": loaded.digest, "module": module.name})
+            _print_json(
+                {
+                    "valid": True,
+                    "name": loaded.config.name,
+                    "digest": loaded.digest,
+                    "module": module.name,
+                    "training": plan.as_dict(),
+                }
+            )
         else:
             typer.echo(f"{config}: no faults. Pipeline {loaded.config.name!r}, digest {loaded.digest[:12]}.")
+            typer.echo(f"training: {plan}")
+            for reason in plan.reasons:
+                typer.echo(f"  {reason}")
 
 
 @app.command()
@@ -182,23 +196,27 @@ def show(
         nodes = lineage.nodes(found)
         decision, push = lineage.decision(found.run_id), lineage.push_result(found.run_id)
         data_decision = lineage.data_decision(found.run_id)
+        from runners.notes import training_of
+
+        trained = training_of(nodes)
         if as_json:
             _print_json(
                 {
                     "run": {**found.summary(), "config": json.loads(found.config)},
                     "nodes": [_node_json(node) for node in nodes],
+                    "training": trained,
                     "data_decision": data_decision.model_dump(mode="json") if data_decision else None,
                     "decision": decision.model_dump(mode="json") if decision else None,
                     "push": push.model_dump(mode="json") if push else None,
                 }
             )
             return
-        from runners.view import console_on, data_report, decision_tables, nodes_table, runs_table
+        from runners.view import console_on, data_report, decision_tables, nodes_table, runs_table, training_report
 
         console = console_on(sys.stdout)
         console.print(runs_table([found]))
         console.print(nodes_table(nodes))
-        for part in data_report(data_decision, every=every_slice):
+        for part in [*training_report(trained), *data_report(data_decision, every=every_slice)]:
             console.print(part)
         if decision:
             console.print(*decision_tables(decision, every_slice=every_slice), sep="\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from components.lineage.reader import NodeRecord, OutputRecord
 from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figures
 
-__all__ = ["note_of"]
+__all__ = ["note_of", "training_of"]
 
 
 def note_of(record: NodeRecord | None) -> str:
@@ -17,6 +19,26 @@ def note_of(record: NodeRecord | None) -> str:
         return ""
     teller = _TELLERS.get(record.node)
     return teller({output.key: output for output in record.outputs}) if teller else ""
+
+
+def training_of(nodes: Iterable[NodeRecord]) -> dict[str, Any]:
+    """The training record of a run, which holds its plan, its curve and its figures; empty where there is none."""
+    for node in nodes:
+        if node.node == "Trainer":
+            return _training({output.key: output for output in node.outputs})
+    return {}
+
+
+def _training(outputs: dict[str, OutputRecord]) -> dict[str, Any]:
+    if "model_run" not in outputs:
+        return {}
+    try:
+        record: dict[str, Any] = json.loads(
+            (Path(outputs["model_run"].uri) / TRAINING_FILE).read_text(encoding="utf-8")
+        )
+    except (OSError, ValueError):
+        return {}
+    return record
 
 
 def _example_gen(outputs: dict[str, OutputRecord]) -> str:
@@ -31,11 +53,8 @@ def _example_gen(outputs: dict[str, OutputRecord]) -> str:
 
 
 def _trainer(outputs: dict[str, OutputRecord]) -> str:
-    if "model_run" not in outputs:
-        return ""
-    try:
-        record = json.loads((Path(outputs["model_run"].uri) / TRAINING_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    record = _training(outputs)
+    if not record:
         return ""
     return f"{record['epochs']} epochs, {record['examples_per_s']:,.0f} examples/s, {record['parameters']:,} parameters"
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from components.gate.words import change_needed, is_upper, where
 from components.lineage.reader import NodeRecord, RunRecord
 from components.progress import CHANNEL_SUFFIX, Progress, read
+from components.trainer.strategy import plan_line
 from runners.ladder import ladder_lines, ladder_table
 from runners.notes import note_of
 from schemas.decision import Comparison, DataDecision, Decision, GateResult, PushResult
@@ -38,6 +39,7 @@ __all__ = [
     "plan_table",
     "running_line",
     "runs_table",
+    "training_report",
     "versions_table",
 ]
 
@@ -316,6 +318,11 @@ def _next_after(push: PushResult) -> str:
     base = push.destination.rsplit("/", 1)[0]
     name = base.rsplit("/", 1)[-1]
     return f"Next: point TF Serving at it: tensorflow_model_server --model_name={name} --model_base_path={base}"
+
+
+def training_report(record: Mapping[str, Any]) -> list[Any]:
+    """How a model was trained, as far as its record says so."""
+    return [Text(f"training: {plan_line(record['plan'])}")] if "plan" in record else []
 
 
 def data_table(decision: DataDecision) -> Table:

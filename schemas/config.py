@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.errors import close_match
 from schemas.metrics import OF_FILES, PROFILED, QUALITY, direction
+from schemas.strategies import refused_setting
 
 __all__ = [
     "BeamConfig",
@@ -230,6 +231,13 @@ class TrainingConfig(Section):
     seed: NotNegative = 0
     early_stopping: EarlyStoppingConfig | None = None
     tune: TuneConfig | None = None
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> Self:
+        refusal = refused_setting(self)
+        if refusal:
+            raise _refusal(refusal.problem, refusal.expected)
+        return self
 
 
 class PruningConfig(Section):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -14,12 +14,14 @@ import tensorflow as tf
 
 from components import progress
 from components.trainer.inputs import Layout
+from components.trainer.resume import Resume, State, restore
+from components.trainer.scope import Scope
 from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
 from schemas.metrics import QUALITY
 from schemas.user_model import BuildModel
 
-__all__ = ["Fitted", "fit", "keras_for", "seeded"]
+__all__ = ["Course", "Fitted", "fit", "keras_for", "seeded"]
 
 _KERAS = {"tf_keras": "tf_keras", "keras3": "keras"}
 _NUMBER = re.compile(r"_\d+$")
@@ -31,6 +33,24 @@ _STEPS_PER_EXECUTION = 10
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a training goes, beside what the configuration says of the model.
+
+    Attributes:
+        scope: in which the model is built and trained.
+        epochs_in_train: whether the training data holds all epochs from the first that is left to do, one after the
+            other; otherwise it is one pass.
+        state: where the training begins.
+        resume: keeps the state after each epoch; None where nobody does.
+    """
+
+    scope: Scope = field(default_factory=Scope)
+    epochs_in_train: bool = False
+    state: State = field(default_factory=State)
+    resume: Resume | None = None
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A trained model and how it came about.
 
@@ -39,12 +59,14 @@ class Fitted:
         history: metric name to one value per epoch, as Keras logs them.
         seconds: spent in training.
         rows: training rows per epoch.
+        resumed_at: epochs that were done before, where the training was taken up again.
     """
 
     model: Any
     history: dict[str, list[float]]
     seconds: float
     rows: int
+    resumed_at: int = 0
 
     def as_record(self) -> dict[str, Any]:
         """Plain JSON values for the lineage."""
@@ -53,7 +75,8 @@ class Fitted:
             "epochs": epochs,
             "rows_per_epoch": self.rows,
             "seconds": round(self.seconds, 3),
-            "examples_per_s": round(self.rows * epochs / max(self.seconds, 1e-9), 1),
+            "examples_per_s": round(self.rows * (epochs - self.resumed_at) / max(self.seconds, 1e-9), 1),
+            **({"resumed_at_epoch": self.resumed_at} if self.resumed_at else {}),
             "history": self.history,
         }
 
@@ -81,6 +104,7 @@ def fit(
     train: tf.data.Dataset,
     validate: tf.data.Dataset,
     rows: int,
+    course: Course | None = None,
 ) -> Fitted:
     """Builds and trains a model.
 
@@ -89,30 +113,69 @@ def fit(
         layout: of the transformed examples.
         hyperparameters: handed to `build_model` as they stand in the configuration.
         training: the configuration's section.
-        train, validate: batches of `(features, label)`, one pass each, of known number.
+        train, validate: batches of `(features, label)`, of known number.
         rows: number of training rows, for the record.
+        course: under which strategy, and where it begins; None for one device and from the beginning.
+
+    Returns:
+        The trained model. What was trained under a strategy comes as a model without one that has its weights, so that
+        whoever saves or serves it needs neither the strategy nor the other processes.
 
     Raises:
         UserModuleError: `build_model` fails, or returns something other than a compiled Keras model.
         SatisficeError: early stopping watches what the model does not log, or what is not known to be better when it is
             high or when it is low.
     """
+    course = course or Course()
     keras = keras_for(training.backend)
-    model = _build(build_model, keras, layout, hyperparameters)
-    model.steps_per_execution = max(1, min(_STEPS_PER_EXECUTION, int(train.cardinality())))
+    left = 0 if course.state.stopped else training.epochs - course.state.epochs
+    steps = int(train.cardinality()) // (max(1, left) if course.epochs_in_train else 1)
+    with course.scope():
+        model = _build(build_model, keras, layout, hyperparameters)
+        _set_up(model, training, steps, distributed=course.scope.strategy is not None)
+        restore(model, course.state)
     started = time.monotonic()
-    callbacks = _early_stopping(keras, training.early_stopping) if training.early_stopping else []
-    callbacks.append(_reporter(keras, training, int(train.cardinality())))
     log = model.fit(
         train,
         validation_data=validate,
+        initial_epoch=training.epochs - left,
         epochs=training.epochs,
-        callbacks=callbacks,
+        steps_per_epoch=steps if course.epochs_in_train else None,
+        callbacks=_callbacks(keras, training, course, steps),
         shuffle=False,  # the data set does that
         verbose=0,
     )
-    history = {name: [float(value) for value in values] for name, values in log.history.items()}
-    return Fitted(model, history, time.monotonic() - started, rows)
+    seconds = time.monotonic() - started
+    history = {name: list(values) for name, values in course.state.history.items()}
+    for name, values in log.history.items():
+        history.setdefault(name, []).extend(float(value) for value in values)
+    if course.scope.strategy is not None:
+        model = _without_strategy(keras, model, lambda: _build(build_model, keras, layout, hyperparameters))
+    return Fitted(model, history, seconds, rows, course.state.epochs)
+
+
+def _set_up(model: Any, training: TrainingConfig, steps: int, *, distributed: bool) -> None:
+    asked: int | str = training.steps_per_execution
+    if asked == "auto":  # Keras 3 fails on the last batch of an epoch where several replicas take several steps a call
+        asked = 1 if distributed and training.backend == "keras3" else _STEPS_PER_EXECUTION
+    model.steps_per_execution = max(1, min(int(asked), steps))
+    model.jit_compile = training.jit_compile
+
+
+def _callbacks(keras: ModuleType, training: TrainingConfig, course: Course, steps: int) -> list[Any]:
+    callbacks = _early_stopping(keras, training.early_stopping) if training.early_stopping else []
+    if course.resume is not None:
+        callbacks.append(course.resume.callback(keras, course.state, callbacks[-1] if callbacks else None))
+    return [*callbacks, _reporter(keras, training, steps, done=course.state.epochs)]
+
+
+def _without_strategy(keras: ModuleType, model: Any, build: Callable[[], Any]) -> Any:
+    """The same model on one device; reading the weights takes all workers."""
+    weights = model.get_weights()
+    keras.backend.clear_session()  # layers are numbered from the start
+    plain = build()
+    plain.set_weights(weights)
+    return plain
 
 
 def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparameters: Mapping[str, Any]) -> Any:
@@ -147,7 +210,7 @@ def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> list[Any]:
     ]
 
 
-def _reporter(keras: ModuleType, training: TrainingConfig, steps: int) -> Any:
+def _reporter(keras: ModuleType, training: TrainingConfig, steps: int, *, done: int) -> Any:
     """A callback that counts steps. It looks at no figure before an epoch ends, so that nothing waits for the device."""
     early, epochs = training.early_stopping, training.epochs
 
@@ -156,7 +219,8 @@ def _reporter(keras: ModuleType, training: TrainingConfig, steps: int) -> Any:
         done = 0
 
         def on_train_begin(self, logs: Any = None) -> None:
-            progress.begin("steps", steps * epochs, phase=f"epoch 1/{epochs}", may_end_early=early is not None)
+            left = steps * (epochs - done)
+            progress.begin("steps", left, phase=f"epoch {done + 1}/{epochs}", may_end_early=early is not None)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.done = 0

@@ -13,7 +13,7 @@ from components.trainer.blocks import Blocks, window
 from schemas.errors import DataError, close_match
 from schemas.user_model import Feature
 
-__all__ = ["Layout", "as_column", "block_rows", "dataset", "layout_of"]
+__all__ = ["Layout", "as_column", "block_rows", "dataset", "layout_of", "steps_of"]
 
 _BLOCK_BYTES = 1 << 20
 _WINDOW_BYTES = 64 << 20
@@ -48,7 +48,7 @@ class Layout:
         """Transformed features as the model takes them, the label among them."""
         return {name: as_column(transformed[name]) for name in self.spec}
 
-    def batch(self, arrays: Sequence[Any], start: Any, size: int) -> tuple[dict[str, Any], Any]:
+    def batch(self, arrays: Sequence[Any], start: Any, size: Any) -> tuple[dict[str, Any], Any]:
         """Some rows of the arrays of all features, in the order of `spec`: the features by name, and the label."""
         rows = {}
         for array, (name, form) in zip(arrays, self.spec.items(), strict=True):
@@ -99,20 +99,43 @@ def block_rows(layout: Layout, batch_size: int) -> int:
     return batch_size * max(1, round(_BLOCK_BYTES / (layout.row_bytes * batch_size)))
 
 
-def dataset(blocks: Blocks, layout: Layout, batch_size: int, *, shuffle_seed: int | None = None) -> tf.data.Dataset:
-    """One pass over the rows of a split; no Python but once for each window of some ten megabytes.
+def steps_of(rows: int, batch_size: int, replicas: int = 1) -> int:
+    """Batches of one pass over some rows, as `dataset` makes them.
+
+    >>> steps_of(9, 4), steps_of(9, 4, replicas=2)
+    (3, 2)
+    """
+    whole, rest = divmod(rows, batch_size)
+    return whole + (1 if rest >= replicas or (rest and not whole) else 0)
+
+
+def dataset(
+    blocks: Blocks,
+    layout: Layout,
+    batch_size: int,
+    *,
+    shuffle_seed: int | None = None,
+    replicas: int = 1,
+    epochs: range | None = None,
+) -> tf.data.Dataset:
+    """One pass over the rows of a split, or several; no Python but once for each window of some ten megabytes.
 
     Args:
         blocks: the rows; the size of a block is a multiple of the batch size.
         layout: of the rows.
         batch_size: rows in each batch; the last one may be smaller.
         shuffle_seed: shuffles rows anew in every epoch, in an order that follows from the seed; None keeps their order.
+        replicas: among which a batch is divided: what is left at the end and has not a row for each of them joins the
+            batch before.
+        epochs: the numbers of the epochs to yield, one after the other: the order of each follows from its number, so
+            that a training that is taken up again sees what it would have seen. None is one pass, whose order is
+            another one each time.
 
     Returns:
         Batches of `(features, label)`: feature name to `[batch, ...]`, and `[batch, ...]`. A pass that yields fewer or
         more batches than there are fails.
     """
-    in_window = max(1, _WINDOW_BYTES // (layout.row_bytes * blocks.block_rows))
+    in_window = _blocks_of_a_window(blocks, max(1, _WINDOW_BYTES // (layout.row_bytes * blocks.block_rows)), replicas)
     windows = -(-blocks.count // in_window)
     types = [form.dtype for form in layout.spec.values()]
 
@@ -125,17 +148,40 @@ def dataset(blocks: Blocks, layout: Layout, batch_size: int, *, shuffle_seed: in
         return indices.map(lambda index: tuple(tf.numpy_function(read, [epoch, index], types))).prefetch(1)
 
     def of_window(*arrays: tf.Tensor) -> tf.data.Dataset:
-        starts = tf.data.Dataset.range(0, tf.shape(arrays[0], tf.int64)[0], batch_size)
-        return starts.map(lambda start: layout.batch(arrays, start, batch_size))
+        rows = tf.shape(arrays[0], tf.int64)[0]
+        end = tf.maximum(rows - (replicas - 1), tf.minimum(rows, 1))  # where the last batch may begin
+        starts = tf.data.Dataset.range(0, end, batch_size)
+        return starts.map(lambda start: layout.batch(arrays, start, _size(rows - start, batch_size, replicas)))
 
-    epochs = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64))
-    if shuffle_seed is not None:
-        epochs = tf.data.Dataset.random(shuffle_seed, rerandomize_each_iteration=True).take(1)
-    batches = epochs.flat_map(of_epoch).flat_map(of_window)
-    whole = tf.data.experimental.assert_cardinality(-(-blocks.rows // batch_size))
+    batches = _epochs(shuffle_seed, epochs).flat_map(of_epoch).flat_map(of_window)
+    passes = 1 if epochs is None else len(epochs)
+    whole = tf.data.experimental.assert_cardinality(steps_of(blocks.rows, batch_size, replicas) * passes)
     options = tf.data.Options()
     options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.apply(whole).prefetch(_PREFETCHED).with_options(options)
+
+
+def _blocks_of_a_window(blocks: Blocks, most: int, replicas: int) -> int:
+    """How many blocks are mixed: so many that too few rows for all replicas do not make up the last window alone."""
+    if 0 < blocks.rows % blocks.block_rows < replicas:
+        while blocks.count > 1 and (blocks.count - 1) % most == 0:
+            most += 1
+    return most
+
+
+def _size(left: Any, batch_size: int, replicas: int) -> Any:
+    """Rows of the next batch, of those that are left of a window."""
+    return tf.where(left < batch_size + replicas, left, batch_size) if replicas > 1 else batch_size
+
+
+def _epochs(shuffle_seed: int | None, epochs: range | None) -> tf.data.Dataset:
+    """The numbers that the orders of the epochs follow from."""
+    if epochs is not None:
+        return tf.data.Dataset.range(epochs.start, epochs.stop)
+    if shuffle_seed is None:
+        return tf.data.Dataset.from_tensors(tf.constant(0, tf.int64))
+    return tf.data.Dataset.random(shuffle_seed, rerandomize_each_iteration=True).take(1)
 
 
 def _feature(transformed: Any, name: str, spec: tf.io.FixedLenFeature) -> Feature:

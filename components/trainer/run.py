@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,15 +17,21 @@ from tfx.utils import io_utils
 
 from components.code import code_fingerprint
 from components.trainer.blocks import memory_budget_bytes
+from components.trainer.cluster import run_cluster
 from components.trainer.compress import Compressed, compress, compression_of
 from components.trainer.export import raw_spec_of, save
-from components.trainer.fit import Fitted, fit, keras_for, seeded
+from components.trainer.fit import Course, Fitted, fit, keras_for, seeded
 from components.trainer.inputs import Layout, block_rows, dataset, layout_of
+from components.trainer.member import as_work
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.reference import write_reference
+from components.trainer.resume import Resume, key_of
 from components.trainer.rows import Reader, rows_stated
+from components.trainer.scope import machine_of_tensorflow, prepare
+from components.trainer.strategy import Plan, find_machine, make_plan
 from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
+from schemas.errors import SatisficeError
 from serving import payload
 
 __all__ = ["custom_config", "run_fn"]
@@ -59,8 +67,28 @@ def run_fn(fn_args: Any) -> None:
     Args:
         fn_args: TFX's `FnArgs`; its `custom_config` is made by `custom_config` above.
     """
+    training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
+    plan = make_plan(training, machine_of_tensorflow())
+    if not plan.local_cluster:
+        train(fn_args, plan)
+        return
+    run_dir = _made(Path(fn_args.model_run_dir))
+    work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
+    restarts = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
+    record = json.loads((run_dir / TRAINING_FILE).read_text(encoding="utf-8"))
+    _write(run_dir, {**record, "restarts": restarts})
+
+
+def train(fn_args: Any, plan: Plan) -> None:
+    """Trains in this process, which may be a member of a cluster, as a plan says.
+
+    Args:
+        fn_args: as `run_fn` takes them. The chief of a cluster writes the outputs, and nobody else does.
+        plan: for this process.
+    """
     model_config = ModelConfig.model_validate_json(fn_args.custom_config["model"])
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
+    scope = prepare(plan, training)
     seeded(training)
     module = importlib.import_module(model_config.module)
     transformed = tft.TFTransformOutput(fn_args.transform_output)
@@ -69,20 +97,39 @@ def run_fn(fn_args: Any) -> None:
     raw_spec = raw_spec_of(io_utils.SchemaReader().read(fn_args.schema_path))
 
     run_dir = Path(fn_args.model_run_dir)
+    resume = _resume(fn_args, plan)
+    course = Course(scope, epochs_in_train=True, state=resume.load(), resume=resume)
     # Below the node's own output, which goes when an attempt that was killed is made again.
     with tempfile.TemporaryDirectory(prefix=".rows-", dir=_made(run_dir)) as folder:
         reader = Reader(preprocessing, layout, raw_spec)
-        fitted, small = _fit(fn_args, model_config, training, module, layout, reader, folder, run_dir)
+        fitted, small = _fit(fn_args, model_config, training, module, layout, reader, Path(folder), plan, course)
+    if not resume.writes:
+        return
     model = small.model if small else fitted.model
     names = save(keras_for(training.backend), model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
     record = {
         **fitted.as_record(),
+        "plan": plan.as_dict(),
         **({"compression": small.record} if small else {}),
         "serving_features": names,
         "parameters": int(model.count_params()),
         "digest": payload.digest(fn_args.serving_model_dir),
     }
+    _write(run_dir, record)
+    resume.clear()
+
+
+def _write(run_dir: Path, record: dict[str, Any]) -> None:
     (_made(run_dir) / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _resume(fn_args: Any, plan: Plan) -> Resume:
+    """Where the state of this training is kept: beside the outputs of all attempts, under a name that is its own."""
+    key = key_of(
+        fn_args.custom_config, fn_args.train_files, fn_args.eval_files, fn_args.transform_output, plan.replicas
+    )
+    member = find_machine().member
+    return Resume(Path(fn_args.model_run_dir).parent / f".resume-{key}", writes=member is None or member.is_chief)
 
 
 def _fit(
@@ -92,32 +139,61 @@ def _fit(
     module: ModuleType,
     layout: Layout,
     reader: Reader,
-    folder: str,
-    run_dir: Path,
+    folder: Path,
+    plan: Plan,
+    course: Course,
 ) -> tuple[Fitted, Compressed | None]:
     """Reads both splits once, trains, makes the model smaller where that is asked for, and keeps its reference."""
-    batch = training.global_batch_size
-    held_out_batch = max(batch, _VALIDATION_ROWS)
+    batch, replicas = training.global_batch_size, plan.replicas
+    even_first = replicas > 1 and training.backend == "keras3"
+    held_out_batch = batch if even_first else max(batch, _VALIDATION_ROWS)
     stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
     train = reader.read(
-        fn_args.train_files, block_rows(layout, batch), budget, Path(folder, "train.arrow"), stated.get("train")
+        fn_args.train_files, block_rows(layout, batch), budget, folder / "train.arrow", stated.get("train")
     )
     train.check(layout.label, "train")
     held_out = reader.read(
         fn_args.eval_files,
         block_rows(layout, held_out_batch),
         budget,
-        Path(folder, "validate.arrow"),
+        folder / "validate.arrow",
         stated.get("validate"),
     )
+    if even_first:
+        _check_first_batch(batch, replicas, {"train": train.blocks.rows, "validate": held_out.blocks.rows})
+    left = range(course.state.epochs, training.epochs)
+    fitted = fit(
+        module.build_model,
+        layout,
+        model.hyperparameters,
+        training,
+        dataset(train.blocks, layout, batch, shuffle_seed=training.seed, replicas=replicas, epochs=left),
+        dataset(held_out.blocks, layout, held_out_batch, replicas=replicas),
+        train.blocks.rows,
+        course,
+    )
+    if course.resume is None or not course.resume.writes:
+        return fitted, None
     rows = dataset(train.blocks, layout, batch, shuffle_seed=training.seed)
     validate = dataset(held_out.blocks, layout, held_out_batch)
-    fitted = fit(module.build_model, layout, model.hyperparameters, training, rows, validate, train.blocks.rows)
     small = _compressed(fn_args.custom_config, keras_for(training.backend), fitted, rows, validate)
     if held_out.blocks.rows:
         shipped = small.model if small else fitted.model
-        write_reference(shipped, dataset(held_out.blocks, layout, held_out_batch), _made(run_dir))
+        write_reference(shipped, validate, _made(Path(fn_args.model_run_dir)))
     return fitted, small
+
+
+def _check_first_batch(batch: int, replicas: int, rows: Mapping[str, int]) -> None:
+    """Makes sure that the first batch of each split divides evenly: Keras 3 adds up the replicas' parts of it."""
+    least = min(rows, key=lambda split: rows[split])
+    if batch % replicas or rows[least] < batch:
+        raise SatisficeError(
+            "training.global_batch_size",
+            f"is not divided evenly among {replicas} replicas in the first batch, on which Keras 3 fails",
+            expected=f"a multiple of {replicas} up to {rows[least]:,}, the rows of the {least} split",
+            got=batch,
+            remedy="Change it, or take training.backend: tf_keras.",
+        )
 
 
 def _made(folder: Path) -> Path:

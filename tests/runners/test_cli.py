@@ -196,6 +196,9 @@ def test_validate(fresh_taxi: Bench) -> None:
     assert answer.out.startswith(f"{fresh_taxi.config}: no faults. Pipeline 'taxi', digest ")
     document = satisfice("validate", fresh_taxi.config, "--json").json
     assert (document["valid"], document["name"], document["module"]) == (True, "taxi", "pipeline.models.taxi")
+    assert document["training"]["asked"] == "auto"
+    mirrored = ["--set", "training.strategy=mirrored", "--set", "training.devices=2"]
+    assert "\ntraining: mirrored on " in satisfice("validate", fresh_taxi.config, *mirrored).out
     faults = ["--set", "data.source.path=nix.csv", "--set", "model.module=nix"]
     assert "2 faults" in satisfice("validate", fresh_taxi.config, *faults).err
     document = satisfice("validate", fresh_taxi.config, *faults, "--json")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.lineage.reader import NodeRecord, OutputRecord
-from runners.notes import note_of
+from runners.notes import note_of, training_of
 
 
 def record(node: str, uri: Path | str = "/somewhere", **outputs: dict[str, Any]) -> NodeRecord:
@@ -89,3 +89,14 @@ def test_profile(tmp_path) -> None:
     assert note_of(node) == "not measured"
     file.write_text("{")
     assert note_of(node) == note_of(record("Profiler")) == ""
+
+
+def test_the_training_record_of_a_run(tmp_path: Path) -> None:
+    """The Trainer's; empty where it has not run, has no record, or the record is damaged."""
+    (tmp_path / "training.json").write_text('{"epochs": 2}')
+    nodes = [record("Gate", decision={}), record("Trainer", tmp_path, model_run={})]
+    assert training_of(nodes) == {"epochs": 2}
+    assert training_of(nodes[:1]) == {}
+    assert training_of([record("Trainer")]) == {}
+    (tmp_path / "training.json").write_text("{")
+    assert training_of(nodes) == {}

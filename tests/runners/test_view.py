@@ -14,6 +14,7 @@ from rich.text import Text
 
 from components.lineage.reader import NodeRecord, OutputRecord, RunRecord
 from components.progress import Progress
+from components.trainer.strategy import Machine, make_plan
 from runners.local.engine import NodeResult
 from runners.run import RunResult
 from runners.view import (
@@ -27,7 +28,9 @@ from runners.view import (
     outcome_lines,
     running_line,
     runs_table,
+    training_report,
 )
+from schemas.config import TrainingConfig
 from schemas.decision import Anomaly, Baseline, Comparison, DataDecision, Decision, GateResult, PushResult
 from schemas.errors import NodeFailedError
 
@@ -471,3 +474,12 @@ def test_many_anomalies_are_cut() -> None:
     """A broken column in a wide file does not fill the screen."""
     one = Anomaly(split="train", feature="f", kind="K", reason="r", severity="warn")
     assert len(printed(data_table(DataDecision(outcome="proceed", anomalies=(one,) * 50)))) == 22
+
+
+def test_a_training_is_told_by_its_plan() -> None:
+    """A record from before there were plans is passed over."""
+    plan = make_plan(TrainingConfig(strategy="mirrored", devices=2), Machine(4))
+    assert [str(line) for line in training_report({"plan": plan.as_dict()})] == [
+        "training: mirrored on cpu (asked: mirrored; found: 4 CPUs, no GPU), 2 replicas x 512 rows"
+    ]
+    assert training_report({"epochs": 2}) == []

@@ -68,6 +68,15 @@ def test_every_batch_of_every_epoch_is_a_step(backend: str) -> None:
 
 
 @both
+@pytest.mark.parametrize(("asked", "steps"), [(1, 1), (2, 2), (50, 3)])
+def test_steps_of_an_execution_can_be_told(backend: str, asked: int, steps: int) -> None:
+    """No more than an epoch has."""
+    assert (
+        int(fitted(training(backend=backend, epochs=1, steps_per_execution=asked)).model.steps_per_execution) == steps
+    )
+
+
+@both
 def test_the_curve_is_kept_as_plain_numbers(backend: str) -> None:
     """Each metric that Keras logs, on both splits, one value for each epoch."""
     result = fitted(training(backend=backend, epochs=2))

@@ -208,3 +208,32 @@ def test_columns_of_transformed_features() -> None:
         "number": [[1], [2]],
         "y": [[0], [1]],
     }
+
+
+# --- epochs and replicas ----------------------------------------------------------------------------------------------
+
+
+def test_epochs_come_in_the_order_that_their_number_says() -> None:
+    """So a training that is taken up at the third epoch sees what it would have seen."""
+    every = numbers(dataset(blocks(37, 8), NUMBERED, 4, shuffle_seed=3, epochs=range(5)))
+    later = numbers(dataset(blocks(37, 8), NUMBERED, 4, shuffle_seed=3, epochs=range(2, 5)))
+    assert every[2 * 37 :] == later
+    epochs = [every[start : start + 37] for start in range(0, 5 * 37, 37)]
+    assert all(sorted(epoch) == list(range(37)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 8, 9, 10, 12, 15, 16, 17, 18, 33, 41])
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("window_bytes", [1, 1 << 20])
+def test_no_replica_is_left_without_a_row(
+    rows: int, replicas: int, window_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would leave one without joins the batch before; each row comes once, and the number of batches is known."""
+    monkeypatch.setattr("components.trainer.inputs._WINDOW_BYTES", window_bytes)
+    batches = dataset(blocks(rows, 8), NUMBERED, 4, shuffle_seed=3, replicas=replicas, epochs=range(2))
+    sizes = [len(label) for _, label in batches]
+    assert int(batches.cardinality()) == len(sizes)
+    assert sorted(numbers(batches)) == sorted([*range(rows)] * 2)
+    assert all(size >= min(replicas, rows) for size in sizes)
+    assert all(size < 4 + replicas for size in sizes)

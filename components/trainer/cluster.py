@@ -1,0 +1,205 @@
+"""A cluster on this machine: the processes of a training, started and watched as one group. Imports no TensorFlow.
+
+Each member is a process group of its own and dies with the process that started it. Where one is lost, the others cannot
+go on: all are ended and begin anew from the state that the chief wrote last, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components import progress
+from components.trainer.strategy import Plan
+from schemas.errors import SatisficeError, from_record, shorten
+
+__all__ = ["RESTARTS", "Task", "run_cluster", "tasks_of"]
+
+RESTARTS = 3
+"""How often a group begins anew."""
+
+_POLL_S = 0.1
+_GRACE_S = 5.0
+_TAIL_BYTES = 4000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A member of the cluster.
+
+    Attributes:
+        role: as TF_CONFIG names it.
+        index: among those of its role.
+    """
+
+    role: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        """For its log."""
+        return f"{self.role}-{self.index}"
+
+
+def tasks_of(plan: Plan) -> list[Task]:
+    """The members of a planned cluster, the one that writes what is kept first."""
+    return [Task("worker", index) for index in range(plan.workers)]
+
+
+def run_cluster(
+    plan: Plan, work: dict[str, Any], logs: Path, command: Sequence[str], *, restarts: int = RESTARTS
+) -> int:
+    """Runs a training as a group of processes until all of them are done.
+
+    Args:
+        plan: with `local_cluster`.
+        work: JSON values that each member gets, from a file whose path is its last argument.
+        logs: folder that takes a log for each member, which goes on where the group begins anew, and the file.
+        command: that starts a member.
+        restarts: how often the group may begin anew.
+
+    Returns:
+        How often it did.
+
+    Raises:
+        SatisficeError: what a member raised that would be raised again; or the group was lost too often.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    tasks = tasks_of(plan)
+    lost: Task | None = tasks[0]
+    for attempt in range(restarts + 1):
+        group = _Group(tasks, logs, command)
+        try:
+            group.start(work, attempt)
+            lost = group.wait()
+        finally:
+            group.end()
+        if lost is None:
+            return attempt
+        group.raise_what_stays()
+    assert lost is not None
+    raise SatisficeError(
+        f"the cluster of {len(tasks)} processes",
+        f"lost {lost.name} {restarts + 1} times: {shorten(_tail(logs / f'{lost.name}.log'), 600)}",
+        remedy=f"Read the logs in {logs}. A process that is killed without a word was often out of memory.",
+    )
+
+
+class _Group:
+    """One attempt."""
+
+    def __init__(self, tasks: Sequence[Task], logs: Path, command: Sequence[str]) -> None:
+        self._tasks, self._logs, self._command = tasks, logs, command
+        self._processes: dict[Task, subprocess.Popen[bytes]] = {}
+
+    def start(self, work: dict[str, Any], attempt: int) -> None:
+        ports = _free_ports(len(self._tasks))
+        cluster: dict[str, list[str]] = {}
+        for task, port in zip(self._tasks, ports, strict=True):
+            cluster.setdefault(task.role, []).append(f"127.0.0.1:{port}")
+        channel = progress.channel()
+        for task in self._tasks:
+            self._failure(task).unlink(missing_ok=True)
+            told = {
+                **work,
+                "parent": os.getpid(),
+                "failure": str(self._failure(task)),
+                "channel": str(channel) if channel and task == self._tasks[0] else None,
+            }
+            file = self._logs / f"{task.name}.json"
+            file.write_text(json.dumps(told), encoding="utf-8")
+            self._processes[task] = self._spawn(task, cluster, file, attempt)
+
+    def _spawn(self, task: Task, cluster: dict[str, list[str]], file: Path, attempt: int) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": task.role, "index": task.index}}),
+            "TF_USE_LEGACY_KERAS": "1",
+        }
+        with (self._logs / f"{task.name}.log").open("ab") as log:
+            log.write(f"--- attempt {attempt + 1}\n".encode())
+            log.flush()
+            return subprocess.Popen(
+                [*self._command, str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def wait(self) -> Task | None:
+        """The first member that is lost; None where all are done."""
+        while True:
+            codes = {task: process.poll() for task, process in self._processes.items()}
+            lost = next((task for task, code in codes.items() if code), None)
+            if lost or all(code == 0 for code in codes.values()):
+                return lost
+            time.sleep(_POLL_S)
+
+    def end(self) -> None:
+        """Ends whoever still runs: first they are asked, then they are killed."""
+        running = [process for process in self._processes.values() if process.poll() is None]
+        deadline = time.monotonic() + _GRACE_S
+        for process in running:
+            _signal(process, signal.SIGTERM)
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        for process in self._processes.values():
+            _signal(process, signal.SIGKILL)
+            process.wait()
+
+    def raise_what_stays(self) -> None:
+        """Raises what a member said that would be said again, whatever became of the others."""
+        for task in self._tasks:
+            try:
+                failure = json.loads(self._failure(task).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if failure.get("error"):
+                raise from_record(failure["error"])
+            if not failure["retry"]:
+                raise SatisficeError(
+                    f"training process {task.name}",
+                    f"failed: {failure['cause']}",
+                    remedy=f"Its log is {self._logs / f'{task.name}.log'}.",
+                )
+
+    def _failure(self, task: Task) -> Path:
+        return self._logs / f"{task.name}.failure.json"
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _tail(file: Path) -> str:
+    try:
+        text = file.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+    except OSError:
+        return ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

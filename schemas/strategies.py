@@ -1,0 +1,106 @@
+"""Which Keras can train under which strategy, and which keys a strategy reads: what fails or is wrong in silence is refused.
+
+The reasons come from trials with TensorFlow 2.21, Keras 3.15 and tf_keras 2.21.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CLUSTERS", "STRATEGIES", "Refusal", "refused_pair", "refused_setting"]
+
+STRATEGIES = (
+    "auto",
+    "one_device",
+    "mirrored",
+    "central_storage",
+    "multi_worker_mirrored",
+    "parameter_server",
+    "tpu",
+)
+CLUSTERS = ("multi_worker_mirrored", "parameter_server")
+"""Those that train in several processes."""
+
+_OF_KERAS3 = {
+    "central_storage": "trains wrongly without an error: a loss of 0.729 where one device has 0.601",
+    "multi_worker_mirrored": "fails in fit: Keras 3 cannot add up the losses of several workers (keras issue 20585)",
+    "parameter_server": "fails in fit: Keras 3 has no code for parameter servers",
+    "tpu": "is not tried",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why settings do not go together.
+
+    Attributes:
+        problem: in words, with the keys that clash.
+        expected: what to write instead.
+    """
+
+    problem: str
+    expected: str
+
+
+def refused_pair(backend: str, strategy: str) -> Refusal | None:
+    """Why a backend cannot train under a strategy; None where it can."""
+    why = _OF_KERAS3.get(strategy) if backend == "keras3" else None
+    if why is None:
+        return None
+    can = [name for name in STRATEGIES if name not in _OF_KERAS3]
+    return Refusal(
+        f"backend: keras3 with strategy: {strategy} {why}",
+        f"backend: tf_keras, or one of the strategies {', '.join(can)}",
+    )
+
+
+def refused_setting(training: Any) -> Refusal | None:
+    """Why the settings of a `TrainingConfig` do not go together; None where they do.
+
+    A key that the strategy would not read is refused, so that nobody believes in it.
+    """
+    strategy = training.strategy
+    return refused_pair(training.backend, strategy) or _unread(training) or _too_few(training) or _not_under(training)
+
+
+def _unread(training: Any) -> Refusal | None:
+    strategy = training.strategy
+    read_by = {
+        "workers": (1, CLUSTERS),
+        "parameter_servers": (0, ("parameter_server",)),
+        "devices": ("auto", ("mirrored", "central_storage")),
+        "communication": ("auto", ("multi_worker_mirrored",)),
+    }
+    for key, (default, readers) in read_by.items():
+        if getattr(training, key) != default and strategy not in readers:
+            return Refusal(
+                f"{key}: {getattr(training, key)} is given, which strategy: {strategy} does not read",
+                f"strategy: {' or '.join(readers)}, or {key} left out",
+            )
+    return None
+
+
+def _too_few(training: Any) -> Refusal | None:
+    replicas = training.workers if training.strategy == "multi_worker_mirrored" else training.devices
+    if isinstance(replicas, int) and training.global_batch_size < replicas:
+        return Refusal(
+            f"global_batch_size: {training.global_batch_size} leaves some of {replicas} replicas without a row",
+            f"global_batch_size: {replicas} at least",
+        )
+    return None
+
+
+def _not_under(training: Any) -> Refusal | None:
+    if training.jit_compile and training.strategy not in ("auto", "one_device"):
+        return Refusal(
+            f"jit_compile: true is not tried with strategy: {training.strategy}", "strategy: auto or one_device"
+        )
+    several = training.steps_per_execution not in ("auto", 1)
+    if several and training.backend == "keras3" and training.strategy == "mirrored":
+        return Refusal(
+            f"steps_per_execution: {training.steps_per_execution} with backend: keras3 and strategy: mirrored fails on "
+            "an uneven last batch",
+            "steps_per_execution: auto or 1",
+        )
+    return None

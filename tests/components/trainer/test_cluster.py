@@ -1,0 +1,179 @@
+"""A group of processes: started, watched, begun anew, and gone with whoever started it. The members here are small scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.trainer.cluster import RESTARTS, run_cluster
+from components.trainer.strategy import Machine, Plan, make_plan
+from schemas.config import TrainingConfig
+from schemas.errors import DataError, SatisficeError
+
+MEMBER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from components.process import die_with_parent
+work = json.loads(Path(sys.argv[1]).read_text())
+die_with_parent(work["parent"])
+config = json.loads(os.environ["TF_CONFIG"])
+task = config["task"]
+folder = Path(work["folder"])
+def attempts():
+    file = folder / f"attempts-{task['index']}"
+    count = int(file.read_text()) if file.exists() else 0
+    file.write_text(str(count + 1))
+    return count
+"""
+
+
+@pytest.fixture
+def plan() -> Plan:
+    training = TrainingConfig(strategy="multi_worker_mirrored", workers=2)
+    return make_plan(training, Machine(2))
+
+
+def member(folder: Path, body: str) -> list[str]:
+    """The command of a member that does what the body says."""
+    script = folder / "member.py"
+    script.write_text(MEMBER + textwrap.dedent(body))
+    return [sys.executable, str(script)]
+
+
+def run(plan: Plan, folder: Path, body: str, **more: Any) -> int:
+    return run_cluster(plan, {"folder": str(folder)}, folder / "logs", member(folder, body), **more)
+
+
+def test_each_member_knows_the_cluster_and_has_a_log(plan: Plan, tmp_path: Path) -> None:
+    """TF_CONFIG names all of them on loopback, each with a port of its own; no GPU is shared."""
+    body = "print(json.dumps([config, os.environ['CUDA_VISIBLE_DEVICES'], os.getpgid(0) == os.getpid()]))"
+    assert run(plan, tmp_path, body) == 0
+    for index in (0, 1):
+        lines = (tmp_path / "logs" / f"worker-{index}.log").read_text().splitlines()
+        assert lines[0] == "--- attempt 1"
+        config, visible, own_group = json.loads(lines[1])
+        assert config["task"] == {"type": "worker", "index": index}
+        addresses = config["cluster"]["worker"]
+        assert len(set(addresses)) == 2
+        assert all(address.startswith("127.0.0.1:") for address in addresses)
+        assert (visible, own_group) == ("-1", True)
+
+
+def test_the_loss_of_one_begins_all_anew(plan: Plan, tmp_path: Path) -> None:
+    """The other one, which would wait for ever, is ended; both logs go on."""
+    body = """
+    if attempts() == 0:
+        if task["index"] == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(600)
+    """
+    began = time.monotonic()
+    assert run(plan, tmp_path, body) == 1
+    assert time.monotonic() - began < 60
+    for index in (0, 1):
+        log = (tmp_path / "logs" / f"worker-{index}.log").read_text()
+        assert "--- attempt 1" in log
+        assert "--- attempt 2" in log
+
+
+def test_a_group_that_is_lost_again_and_again_is_given_up(plan: Plan, tmp_path: Path) -> None:
+    """After a bounded number of attempts, with the last words of the one that was lost and where the logs are."""
+    body = """
+    attempts()
+    if task["index"] == 0:
+        time.sleep(600)
+    print("no memory left")
+    sys.exit(9)
+    """
+    with pytest.raises(SatisficeError, match="lost worker-1 3 times: no memory left") as caught:
+        run(plan, tmp_path, body, restarts=2)
+    assert str(tmp_path / "logs") in caught.value.remedy
+    assert (tmp_path / "attempts-1").read_text() == "3"
+    assert RESTARTS == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "message"),
+    [
+        ({"error": DataError("split 'train'", "holds no rows").as_dict()}, DataError, "split 'train': holds no rows"),
+        (
+            {"error": None, "cause": "ValueError: no", "retry": False},
+            SatisficeError,
+            "training process worker-1: failed: ValueError: no",
+        ),
+    ],
+)
+def test_what_would_fail_again_is_not_tried_again(
+    failure: dict[str, Any], kind: type[SatisficeError], message: str, plan: Plan, tmp_path: Path
+) -> None:
+    """The member's error is the Trainer's, whatever became of the others."""
+    body = f"""
+    attempts()
+    if task["index"] == 0:
+        time.sleep(600)
+    Path(work["failure"]).write_text({json.dumps(failure)!r})
+    sys.exit(1)
+    """
+    with pytest.raises(kind, match=message):
+        run(plan, tmp_path, body)
+    assert (tmp_path / "attempts-1").read_text() == "1"
+
+
+def test_a_lost_peer_is_tried_again(plan: Plan, tmp_path: Path) -> None:
+    """What a member says when another one is gone is no reason to give up."""
+    body = """
+    if attempts() == 0:
+        Path(work["failure"]).write_text(json.dumps({"error": None, "cause": "UnavailableError", "retry": True}))
+        sys.exit(1)
+    """
+    assert run(plan, tmp_path, body) == 1
+
+
+def test_members_die_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """However it ends: a kill leaves it no time to end them."""
+    body = """
+    (folder / f"pid-{task['index']}").write_text(str(os.getpid()))
+    time.sleep(600)
+    """
+    command = member(tmp_path, body)
+    code = f"""
+from pathlib import Path
+from components.trainer.cluster import run_cluster
+from components.trainer.strategy import Machine, make_plan
+from schemas.config import TrainingConfig
+plan = make_plan(TrainingConfig(strategy="multi_worker_mirrored", workers=2), Machine(2))
+run_cluster(plan, {{"folder": {str(tmp_path)!r}}}, Path({str(tmp_path / "logs")!r}), {command!r})
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    launcher = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    files = [tmp_path / "pid-0", tmp_path / "pid-1"]
+    _until(lambda: all(file.exists() and file.read_text() for file in files))
+    ids = [int(file.read_text()) for file in files]
+    assert all(map(_runs, ids))
+    launcher.send_signal(signal.SIGKILL)
+    launcher.wait()
+    _until(lambda: not any(map(_runs, ids)))
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def _until(what: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)

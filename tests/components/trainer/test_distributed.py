@@ -1,0 +1,219 @@
+"""Training under strategies, each in processes of its own: the same sums as one device, every row once, and alive after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.components.trainer.tiny import SCHEMA, example, write_raw, write_transform_output
+
+ROWS, HELD_OUT = 404, 107
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last batch is a small one: of training it divides evenly, so that the sums are the same; of evaluation it does not."""
+    folder = tmp_path_factory.mktemp("rows")
+    write_transform_output(folder)
+    write_raw(folder / "Split-train" / "part-0", [index % 40 for index in range(ROWS)])
+    write_raw(folder / "Split-validate" / "part-0", [index % 40 for index in range(HELD_OUT)])
+    (folder / "schema.pbtxt").write_text(SCHEMA)
+    return folder
+
+
+def start(data: Path, folder: Path, **training: Any) -> subprocess.Popen[bytes]:
+    told = {"global_batch_size": 50, "epochs": 4, **training}
+    with (folder.parent / f"{folder.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.components.trainer.trials", str(data), str(folder), json.dumps(told)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        )
+
+
+def trained(data: Path, folder: Path, **training: Any) -> dict[str, Any]:
+    """The record."""
+    process = start(data, folder, **training)
+    assert process.wait(300) == 0, (folder.parent / f"{folder.name}.log").read_text()[-3000:]
+    return record(folder)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run" / "training.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def one_device(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return trained(data, tmp_path_factory.mktemp("one") / "out", strategy="one_device")
+
+
+@pytest.mark.parametrize(
+    ("backend", "strategy", "more", "replicas"),
+    [
+        ("tf_keras", "mirrored", {"devices": 2}, 2),
+        ("keras3", "mirrored", {"devices": 2}, 2),
+        ("tf_keras", "central_storage", {"devices": 2}, 2),
+        ("tf_keras", "multi_worker_mirrored", {"workers": 2, "communication": "ring"}, 2),
+    ],
+)
+def test_every_strategy_gives_what_one_device_gives(
+    backend: str, strategy: str, more: dict[str, Any], replicas: int, data: Path, tmp_path: Path, one_device: Any
+) -> None:
+    """The loss of each epoch; each row once in training and in evaluation; and the model that ships is the one trained."""
+    found = trained(data, tmp_path / "out", backend=backend, strategy=strategy, **more)
+    assert found["plan"]["replicas"] == replicas
+    for metric in ("loss", "val_loss"):
+        assert found["history"][metric] == pytest.approx(one_device["history"][metric], abs=1e-3)
+    for prefix in ("", "val_"):
+        for label in ("ones", "zeros"):
+            assert found["history"][prefix + label] == one_device["history"][prefix + label]
+    assert _sum(found, "") == [ROWS] * 4
+    assert _sum(found, "val_") == [HELD_OUT] * 4
+    assert _loss(tmp_path / "out") == pytest.approx(found["history"]["val_loss"][-1], abs=1e-6)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Format-Serving", "run"]
+
+
+def _sum(found: dict[str, Any], prefix: str) -> list[int]:
+    history = found["history"]
+    return [int(ones + zeros) for ones, zeros in zip(history[f"{prefix}ones"], history[f"{prefix}zeros"], strict=True)]
+
+
+def _loss(folder: Path) -> float:
+    """The loss of the exported model on the validation rows, reckoned by hand."""
+    loaded = tf.saved_model.load(str(folder / "Format-Serving"))
+    examples = tf.constant([example(index % 40) for index in range(HELD_OUT)])
+    answers = loaded.signatures["serving_examples"](examples=examples)["outputs"].numpy().astype(np.float64)
+    labels = loaded.signatures["transform_features"](examples=examples)["label"].numpy()
+    answers = np.clip(answers, 1e-7, 1 - 1e-7)
+    return float(-np.mean(np.where(labels > 0, np.log(answers), np.log(1 - answers))))
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+EPOCHS = 30
+LONG = {"strategy": "multi_worker_mirrored", "workers": 2, "epochs": EPOCHS, "steps_per_execution": 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return trained(data, tmp_path_factory.mktemp("long") / "out", strategy="mirrored", devices=2, epochs=EPOCHS)
+
+
+def members(folder: Path) -> dict[str, int]:
+    """Process ids of a cluster, by the name of the member."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if len(words) > 3 and words[-2].startswith(f"{folder}/run/workers/"):
+            found[Path(words[-2]).stem] = int(process.name)
+    return found
+
+
+def until(what: Any, within_s: float = 240) -> Any:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+def states(folder: Path) -> Iterator[Path]:
+    return folder.glob(".resume-*/state.npz")
+
+
+@pytest.mark.parametrize("name", ["worker-0", "worker-1"])
+def test_the_loss_of_a_worker_loses_no_epoch(name: str, data: Path, tmp_path: Path, undisturbed: Any) -> None:
+    """The group begins anew where the chief was; the curve is the one that nobody disturbed."""
+    folder = tmp_path / "out"
+    process = start(data, folder, **LONG)
+    until(lambda: list(states(folder)))
+    os.kill(members(folder)[name], signal.SIGKILL)
+    assert process.wait(300) == 0
+    found = record(folder)
+    assert found["restarts"] == 1
+    assert 0 < found["resumed_at_epoch"] < EPOCHS
+    assert found["history"]["loss"] == pytest.approx(undisturbed["history"]["loss"], abs=1e-5)
+    assert _sum(found, "") == [ROWS] * EPOCHS
+    assert not list(states(folder))
+
+
+def test_workers_die_with_the_trainer_and_the_next_one_goes_on(data: Path, tmp_path: Path, undisturbed: Any) -> None:
+    """Nothing is left running, and a training that is started again is taken up where it was."""
+    folder = tmp_path / "out"
+    process = start(data, folder, **LONG)
+    until(lambda: list(states(folder)))
+    assert len(members(folder)) == 2
+    process.kill()
+    process.wait()
+    until(lambda: not members(folder), within_s=10)
+    assert not (folder / "Format-Serving").exists()
+    found = trained(data, folder, **LONG)
+    assert found["resumed_at_epoch"] > 0
+    assert found["history"]["loss"] == pytest.approx(undisturbed["history"]["loss"], abs=1e-5)
+
+
+# --- what is set up before a training ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["tf_keras", "keras3"])
+def test_a_training_step_is_compiled_where_that_is_asked_for(backend: str, data: Path, tmp_path: Path) -> None:
+    """XLA says so in the log, once, and the answers are the model's."""
+    found = trained(data, tmp_path / "out", backend=backend, jit_compile=True, epochs=2)
+    assert "Compiled cluster using XLA" in (tmp_path / "out.log").read_text()
+    assert _loss(tmp_path / "out") == pytest.approx(found["history"]["val_loss"][-1], abs=1e-6)
+
+
+def test_tensorflow_is_set_up_as_the_plan_says() -> None:
+    """Logical devices, deterministic operations; and a refusal where it has begun already."""
+    code = """
+import tensorflow as tf
+from components.trainer.scope import machine_of_tensorflow, prepare
+from components.trainer.strategy import make_plan
+from schemas.config import TrainingConfig
+from schemas.errors import SatisficeError
+training = TrainingConfig(strategy="mirrored", devices=3, deterministic=True)
+scope = prepare(make_plan(training, machine_of_tensorflow()), training)
+assert scope.strategy.num_replicas_in_sync == 3
+assert len(tf.config.list_logical_devices("CPU")) == 3
+from tensorflow.python.framework import config
+assert config.is_op_determinism_enabled()
+other = TrainingConfig(strategy="mirrored", devices=2)
+try:
+    prepare(make_plan(other, machine_of_tensorflow()), other)
+except SatisficeError as error:
+    assert "cannot be set up for it any more" in str(error)
+else:
+    raise AssertionError
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_keras_3_needs_a_first_batch_that_divides(data: Path, tmp_path: Path) -> None:
+    """It would fail in its own words otherwise; nothing is written."""
+    process = start(data, tmp_path / "out", backend="keras3", strategy="mirrored", devices=2, global_batch_size=51)
+    assert process.wait(300) == 1
+    assert "expected a multiple of 2 up to 107, the rows of the validate split; got 51" in (
+        tmp_path / "out.log"
+    ).read_text().replace("\n", " ")
+    assert not (tmp_path / "out" / "Format-Serving").exists()

@@ -1,0 +1,44 @@
+"""Trains in a process of its own, as its arguments say; the training record and the model lie in the output folder.
+
+A strategy divides the CPU before TensorFlow runs anything, so that a test cannot train under it in its own process.
+
+    python -m tests.components.trainer.trials DATA_FOLDER OUTPUT_FOLDER TRAINING_JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def arguments(tiny: Path, folder: Path, training: dict[str, Any]) -> Any:
+    """What TFX's Trainer would hand to `run_fn`."""
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from components.trainer.run import custom_config
+    from schemas.config import ModelConfig, TrainingConfig
+    from tests.components.trainer.tiny import LABEL
+
+    model = ModelConfig(module="tests.resources.counting_model", label=LABEL, hyperparameters={"learning_rate": 0.05})
+    return FnArgs(
+        train_files=[f"{tiny}/Split-train/*"],
+        eval_files=[f"{tiny}/Split-validate/*"],
+        transform_output=str(tiny),
+        schema_path=str(tiny / "schema.pbtxt"),
+        serving_model_dir=str(folder / "Format-Serving"),
+        model_run_dir=str(folder / "run"),
+        custom_config=custom_config(model, TrainingConfig.model_validate(training), "f00"),
+    )
+
+
+def main(tiny: Path, folder: Path, training: dict[str, Any]) -> None:
+    """Trains, as the Trainer node does."""
+    from components.trainer.run import run_fn
+
+    run_fn(arguments(tiny, folder, training))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,64 @@
+"""What cannot be trained is refused when the configuration is loaded, with the reason."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.config import TrainingConfig
+from schemas.strategies import STRATEGIES, refused_pair
+
+REFUSED = {("keras3", name) for name in ("central_storage", "multi_worker_mirrored", "parameter_server", "tpu")}
+
+
+@pytest.mark.parametrize(("backend", "strategy"), itertools.product(("tf_keras", "keras3"), STRATEGIES))
+def test_the_matrix(backend: str, strategy: str) -> None:
+    """What fails or is wrong without an error is refused with its reason; all else is taken."""
+    refusal = refused_pair(backend, strategy)
+    assert (refusal is not None) == ((backend, strategy) in REFUSED)
+    if refusal:
+        assert f"backend: {backend} with strategy: {strategy} " in refusal.problem
+        with pytest.raises(ValidationError, match=f"backend: {backend} with strategy: {strategy}"):
+            TrainingConfig.model_validate({"backend": backend, "strategy": strategy})
+    else:
+        TrainingConfig.model_validate({"backend": backend, "strategy": strategy})
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"workers": 2}, "workers: 2 is given, which strategy: auto does not read"),
+        ({"workers": 2, "strategy": "mirrored"}, "expected strategy: multi_worker_mirrored or parameter_server"),
+        ({"devices": 2, "strategy": "one_device"}, "devices: 2 is given"),
+        ({"parameter_servers": 1, "strategy": "multi_worker_mirrored"}, "parameter_servers: 1 is given"),
+        ({"communication": "ring", "strategy": "mirrored"}, "communication: ring is given"),
+        ({"devices": 4, "strategy": "mirrored", "global_batch_size": 3}, "leaves some of 4 replicas without a row"),
+        ({"jit_compile": True, "strategy": "mirrored"}, "jit_compile: true is not tried with strategy: mirrored"),
+        (
+            {"backend": "keras3", "strategy": "mirrored", "steps_per_execution": 5},
+            "steps_per_execution: 5 with backend: keras3",
+        ),
+    ],
+)
+def test_keys_that_would_be_ignored_or_fail(keys: dict[str, Any], message: str) -> None:
+    """Nobody believes in a key that nothing reads."""
+    with pytest.raises(ValidationError, match=message):
+        TrainingConfig.model_validate(keys)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"strategy": "multi_worker_mirrored", "workers": 2, "communication": "ring"},
+        {"strategy": "parameter_server", "workers": 2, "parameter_servers": 1},
+        {"strategy": "mirrored", "devices": 2, "global_batch_size": 2},
+        {"strategy": "auto", "jit_compile": True, "backend": "keras3"},
+        {"strategy": "mirrored", "backend": "keras3", "steps_per_execution": 1},
+    ],
+)
+def test_keys_that_go_together(keys: dict[str, Any]) -> None:
+    """They are taken as they are."""
+    assert TrainingConfig.model_validate(keys).strategy == keys["strategy"]

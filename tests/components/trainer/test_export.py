@@ -113,7 +113,13 @@ def test_it_loads_where_there_is_tensorflow_alone(answers: dict[str, Any]) -> No
 def test_the_signatures_of_the_taxi_model(answers: dict[str, Any]) -> None:
     """Four, each with the names, types and shapes that a client relies on."""
     signatures = answers["signatures"]
-    assert set(signatures) == {"serving_default", "serving_examples", "transform_features", "model_features"}
+    assert set(signatures) == {
+        "serving_default",
+        "serving_examples",
+        "transform_features",
+        "model_features",
+        "transformed",
+    }
     outputs = {"outputs": ["float32", [None, 1]]}
     assert signatures["serving_default"] == {
         "inputs": {

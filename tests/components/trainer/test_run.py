@@ -67,7 +67,13 @@ def test_a_model_and_a_record_come_out(backend: str, tiny: Tiny, tmp_path: Path)
     assert record["serving_features"]["2nd real"] == "f2nd_real"
     assert record["parameters"] == 7 * 4 + 4 + 4 + 1
     loaded = tf.saved_model.load(str(tmp_path / "Format-Serving"))
-    assert set(loaded.signatures) == {"serving_default", "serving_examples", "transform_features", "model_features"}
+    assert set(loaded.signatures) == {
+        "serving_default",
+        "serving_examples",
+        "transform_features",
+        "model_features",
+        "transformed",
+    }
 
 
 @pytest.mark.parametrize("backend", ["tf_keras", "keras3"])

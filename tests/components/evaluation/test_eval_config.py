@@ -12,7 +12,7 @@ from tensorflow_model_analysis.utils import config_util
 
 from components.evaluation.eval_config import CANDIDATE, CHAMPION, KERAS_MODULE, eval_config, metrics_of, slices_of
 from schemas.config import GatesConfig
-from schemas.metrics import PROFILED, QUALITY
+from schemas.metrics import OF_FILES, PROFILED, QUALITY
 
 
 def gates(*satisfy: dict[str, Any], optimize: dict[str, Any] | None = None) -> GatesConfig:
@@ -83,6 +83,8 @@ def test_an_evaluation_of_payload_figures_alone_counts_examples() -> None:
 def test_it_is_a_valid_evaluation_of_tfma(metric: str) -> None:
     """For each metric that a configuration may name, as TFMA itself checks it."""
     compared = {"against": "trained"} if metric in PROFILED and PROFILED[metric].key == "against" else {}
+    if metric in OF_FILES:
+        compared = {"payload": "tflite", **({"against": "saved_model"} if compared else {})}
     config_util.verify_eval_config(eval_config(gates({"metric": metric, "max": 1.0, **compared}), "label"))
 
 

@@ -32,9 +32,15 @@ def test_an_unchanged_run_is_already_served(taxi: Bench) -> None:
     assert (answer.code, answer.json["outcome"]) == (0, "already_served")
     assert answer.json["decision"]["outcome"] == "already_served"
     assert [path.name for path in taxi.served.iterdir() if path.name.isdigit()] == ["1"]
-    assert {node for node, state in states(answer).items() if state == "ran"} <= {"Champion", "Gate", "Pusher"}
+    assert {node for node, state in states(answer).items() if state == "ran"} <= {
+        "Baseline",
+        "DataGate",
+        "Champion",
+        "Gate",
+        "Pusher",
+    }
     again = taxi.run()
-    assert {node for node, state in states(again).items() if state == "ran"} <= {"Champion"}
+    assert {node for node, state in states(again).items() if state == "ran"} <= {"Baseline", "Champion"}
     assert again.json["outcome"] == "already_served"
 
 

@@ -155,10 +155,11 @@ def test_columns_of_parquet(small: Bench) -> None:
     assert fault(small, override).problem == f"{file} is no readable Parquet file"
 
 
-def test_a_header_alone_is_not_enough_to_refuse_a_file(small: Bench) -> None:
-    """Counting rows is for ingestion."""
+def test_a_header_alone_is_refused(small: Bench) -> None:
+    """As a file with nothing in it is, before anything runs."""
     small.data.write_text("a,b,label\n")
-    check(loaded(small), small.folder / "root")
+    with pytest.raises(ConfigError, match="a file has no rows; expected rows below its header"):
+        check(loaded(small), small.folder / "root")
 
 
 def test_a_feature_that_is_not_in_use_needs_no_column(small: Bench) -> None:

@@ -198,7 +198,7 @@ def test_a_resolver_of_another_strategy_is_left_to_tfx(desk, monkeypatch) -> Non
     graph, chooser = desk.graph(), desk.chooser()
     for name in ("Numbers", "Judge", "Fit"):
         done(desk, graph, chooser, name)
-    monkeypatch.setattr(known, "_STRATEGY", "tfx.dsl.input_resolution.strategies.latest_artifact_strategy")
+    monkeypatch.setattr(known, "_STRATEGIES", {})
     choice = chooser.choose(graph.node("Champion"))
     assert (choice.action, choice.outputs) == ("run", {})
 

@@ -353,4 +353,4 @@ def test_features_of_the_label_alone_are_none_of_the_model(tiny: Tiny, tmp_path:
     narrow = Layout(layout.spec, {"pair": layout.features["pair"]}, LABEL)
     keras = keras_for("tf_keras")
     model = tiny_model.build_model(keras, narrow.features, {})
-    assert save(keras, model, tiny.transformed, narrow, RAW_SPEC, str(tmp_path)) == {"pair": "pair"}
+    assert save(keras, model, preprocessing(tiny), narrow, RAW_SPEC, str(tmp_path)) == {"pair": "pair"}

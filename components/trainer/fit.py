@@ -129,7 +129,9 @@ def fit(
     course = course or Course()
     keras = keras_for(training.backend)
     left = 0 if course.state.stopped else training.epochs - course.state.epochs
-    steps = int(train.cardinality()) // (max(1, left) if course.epochs_in_train else 1)
+    steps = max(
+        1, int(train.cardinality()) // (max(1, left) if course.epochs_in_train else 1)
+    )  # none where all is done
     with course.scope():
         model = _build(build_model, keras, layout, hyperparameters)
         _set_up(model, training, steps, distributed=course.scope.strategy is not None)

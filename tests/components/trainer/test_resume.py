@@ -93,6 +93,19 @@ def test_a_training_that_had_stopped_is_not_trained_on(
         np.testing.assert_array_equal(one, other)
 
 
+@both
+@pytest.mark.parametrize("early", [None, {"metric": "val_loss", "patience": 9}], ids=["whole", "early stopping"])
+def test_a_training_whose_epochs_are_done_is_not_trained_on(backend: str, early: Any, tmp_path: Path) -> None:
+    """The kill came between the last epoch and the model that is saved."""
+    config = training(backend=backend, epochs=3, early_stopping=early)
+    undisturbed = run(tmp_path, config)
+    found = run(tmp_path, config)
+    assert found.resumed_at == 3
+    assert found.history == undisturbed.history
+    for one, other in zip(found.model.get_weights(), undisturbed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_state_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     """Arrays, numbers and words; then it is gone."""
     resume = Resume(tmp_path / "state")

@@ -26,6 +26,7 @@ RATIOS = (
 _FIGURES = {"wall_s": "wall, s", "cpu_s": "CPU, s", "peak_pss_mb": "peak memory (PSS), MB"}
 _MILLION = 1_000_000
 PROFILER = "Profiler"
+_RESOLVERS = ("Baseline", "Champion")
 _SHOWN_ERROR = 200
 _HOW = (
     "Whole processes, imports included; bytecode compiled; in turns, each turn in another order; minimum / median / maximum. "
@@ -153,7 +154,7 @@ def rerun_section(records: Sequence[Record]) -> str:
     parts = [
         "## Running again",
         "`python -m bench.rerun`. The same pipeline in the same folders, three times unchanged, then with another activation in "
-        "`build_model`. Whole processes; minimum / median / maximum. `Champion` chooses among what is recorded and does no work.",
+        "`build_model`. Whole processes; minimum / median / maximum. `Baseline` and `Champion` choose among what is recorded and do no work.",
         _machines(records),
         table(["run", "wall, s", "CPU, s", "nodes that ran"], lines),
     ]
@@ -207,7 +208,7 @@ def _model_only(records: Sequence[Record]) -> list[str]:
     if not good:
         return [title, wanted, "not measured", ""]
     ran = [set(record.measured["runs"]["changed model"]["ran"]) for record in good]
-    allowed = {"Trainer", "Champion", "Profiler", "Evaluator", "Gate", "Pusher"}
+    allowed = {"Trainer", "Profiler", "Evaluator", "Gate", "Pusher", *_RESOLVERS}
     met = all("Trainer" in one and one <= allowed for one in ran)
     told = ", ".join(good[-1].measured["runs"]["changed model"]["ran"])
     return [title, wanted, told, "met" if met else "**missed**"]

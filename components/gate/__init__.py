@@ -1,3 +1,3 @@
 """The gate: it reads figures, never measures, and alone decides whether a candidate ships."""
 
-__all__ = ["component", "decide", "executor"]
+__all__ = ["approval", "component", "decide", "executor", "select", "words", "work"]

@@ -3,4 +3,19 @@
 Everything is measured in processes of their own that know TensorFlow's runtime alone, as a model server does.
 """
 
-__all__ = ["child", "component", "executor", "latency", "machine", "measure", "parity", "rows", "spawn", "statistics"]
+__all__ = [
+    "child",
+    "component",
+    "driver",
+    "executor",
+    "latency",
+    "machine",
+    "measure",
+    "memory",
+    "parity",
+    "rows",
+    "runtime",
+    "served",
+    "spawn",
+    "statistics",
+]

@@ -1,3 +1,17 @@
 """The ladder of `.tflite` files: made of a SavedModel, run as a device would, measured, and the one that ships chosen."""
 
-__all__ = ["convert", "cost", "interpret", "parity", "quality", "representative", "select"]
+__all__ = [
+    "arena",
+    "convert",
+    "cost",
+    "edge",
+    "evaluator",
+    "exporter",
+    "interpret",
+    "measure",
+    "parity",
+    "preprocessing",
+    "quality",
+    "representative",
+    "select",
+]

@@ -1,3 +1,19 @@
-"""Training: what TFX's Trainer node calls, from transformed examples to a SavedModel with three signatures."""
+"""Training: what TFX's Trainer node calls, from the rows of a split, under a strategy, to a SavedModel and its signatures."""
 
-__all__ = ["export", "fit", "inputs", "run"]
+__all__ = [
+    "blocks",
+    "cluster",
+    "compress",
+    "export",
+    "fit",
+    "inputs",
+    "member",
+    "preprocessing",
+    "reference",
+    "requests",
+    "resume",
+    "rows",
+    "run",
+    "scope",
+    "strategy",
+]

@@ -294,7 +294,7 @@ def _kernels(model: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _legacy_keras() -> Iterator[None]:
-    """Keeps to this block what importing the library does to the environment, which decides what `tf.keras` means."""
+    """Keeps to this block what importing the library does to the environment: it chooses the Keras of TensorFlow's alias."""
     import os
 
     before = os.environ.get("TF_USE_LEGACY_KERAS")

@@ -134,7 +134,7 @@ def test_only_what_training_depends_on_is_part_of_its_key():
 
 
 def test_the_environment_is_left_alone(rows, trained, monkeypatch):
-    """Importing the library decides what `tf.keras` means for whoever comes after; here it does not."""
+    """Importing the library chooses the Keras of TensorFlow's alias for whoever comes after; here it does not."""
     import os
 
     monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)

@@ -9,6 +9,7 @@
     |-- MetadataError              1   the metadata store cannot be read, or lacks what was asked for
     |-- NodeFailedError            1   a node of the pipeline failed
     |-- RootLockedError            1   another run holds the same pipeline root
+    |-- InterpreterError         1   a `.tflite` file does not load, or does not run, in LiteRT's interpreter
     |-- ApprovalError              1   a decision cannot be approved or rejected
     `-- StoreError                 1   the version store refuses or cannot act
         |-- StoreBusyError         1   another publisher holds the base path's lock
@@ -35,6 +36,7 @@ __all__ = [
     "DataError",
     "DigestMismatchError",
     "Fault",
+    "InterpreterError",
     "MetadataError",
     "MissingColumnError",
     "NodeFailedError",
@@ -213,6 +215,10 @@ class NodeFailedError(SatisficeError):
 
 class RootLockedError(SatisficeError):
     """Another run holds the same pipeline root."""
+
+
+class InterpreterError(SatisficeError):
+    """A `.tflite` file does not load, or does not run, in LiteRT's interpreter."""
 
 
 class ApprovalError(SatisficeError):

@@ -16,18 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import SatisficeError, shorten
+from schemas.errors import InterpreterError, shorten
 
-__all__ = ["BATCH_ROWS", "Interpreted", "RunError", "ailment", "predict"]
+__all__ = ["BATCH_ROWS", "Interpreted", "ailment", "predict"]
 
 Array = npt.NDArray[Any]
 Features = Mapping[str, Array]
 
 BATCH_ROWS = 256
-
-
-class RunError(SatisficeError):
-    """A `.tflite` file does not load, or does not run."""
 
 
 class Interpreted:
@@ -46,7 +42,7 @@ class Interpreted:
             threads: that one call may use.
 
         Raises:
-            RunError: it does not load: it is damaged, or an operator has no kernel.
+            InterpreterError: it does not load: it is damaged, or an operator has no kernel.
         """
         from ai_edge_litert.interpreter import Interpreter
 
@@ -65,11 +61,13 @@ class Interpreted:
             features: by the names of the arguments, `[rows, …]` each, not quantized.
 
         Raises:
-            RunError: a feature is missing or has another shape, or the file does not run.
+            InterpreterError: a feature is missing or has another shape, or the file does not run.
         """
         missing = sorted(self._arguments.keys() - features.keys())
         if missing:
-            raise RunError(self._path, f"takes {', '.join(missing)}", got=", ".join(sorted(features)) or "nothing")
+            raise InterpreterError(
+                self._path, f"takes {', '.join(missing)}", got=", ".join(sorted(features)) or "nothing"
+            )
         rows = len(features[next(iter(self._arguments))])
         parts = [
             self._batch(features, start, min(rows, start + self.batch_rows))
@@ -87,7 +85,7 @@ class Interpreted:
             try:
                 self._interpreter.set_tensor(details["index"], _quantized(values.reshape(details["shape"]), details))
             except ValueError as error:
-                raise RunError(
+                raise InterpreterError(
                     self._path,
                     f"does not take {name}",
                     expected=f"{details['dtype'].__name__} of shape {list(details['shape'])}",
@@ -122,7 +120,7 @@ class Interpreted:
         inputs = {one["index"]: one for one in self._interpreter.get_input_details()}
         outputs = self._interpreter.get_output_details()
         if len(outputs) != 1:
-            raise RunError(self._path, f"gives {len(outputs)} results", expected="one")
+            raise InterpreterError(self._path, f"gives {len(outputs)} results", expected="one")
         if not signatures:
             return {details["name"]: details for details in inputs.values()}, outputs[0]
         runner = self._interpreter.get_signature_runner(next(iter(signatures)))
@@ -139,7 +137,7 @@ def predict(path: str | Path, features: Features, *, workers: int | None = None,
         batch_rows: rows of each call.
 
     Raises:
-        RunError: as `Interpreted`.
+        InterpreterError: as `Interpreted`.
     """
     rows = len(next(iter(features.values()), ()))
     count = max(1, min(workers or len(os.sched_getaffinity(0)), -(-rows // batch_rows)))
@@ -205,6 +203,6 @@ def _real(values: Array, details: Mapping[str, Any]) -> Array:
     return real
 
 
-def _broken(path: str, problem: str, error: Exception) -> RunError:
+def _broken(path: str, problem: str, error: Exception) -> InterpreterError:
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return RunError(path, f"{problem} in LiteRT's interpreter: {shorten(first)}", remedy="Convert it again.")
+    return InterpreterError(path, f"{problem} in LiteRT's interpreter: {shorten(first)}", remedy="Convert it again.")

@@ -15,9 +15,10 @@ from tensorflow_model_analysis.writers.metrics_plots_and_validations_writer impo
 from components.evaluation.figures import figures_of
 from components.evaluator.compute import metrics_per_slice
 from components.evaluator.rows import Rows, SliceKey, read_rows
-from components.tflite.interpret import RunError, ailment, predict
+from components.tflite.interpret import ailment, predict
 from components.tflite.parity import parity
 from schemas.decision import Figure
+from schemas.errors import InterpreterError
 from schemas.metrics import PROFILED
 
 __all__ = ["Judged", "Subject", "judge", "quality_figures", "read_split"]
@@ -88,7 +89,7 @@ def judge(subject: Subject, rows: Rows, config: Any, schema: Any = None) -> Judg
     reference = rows.predictions[_MODEL]
     try:
         answers = predict(subject.path, rows.features[_MODEL])
-    except RunError as error:
+    except InterpreterError as error:
         return _unwell(subject, f"{error.problem}. {error.remedy}".rstrip())
     if answers.shape != reference.shape:
         return _unwell(subject, f"answers in shape {list(answers.shape)}, the SavedModel in {list(reference.shape)}")

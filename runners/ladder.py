@@ -10,9 +10,18 @@ from rich.table import Table
 from schemas.decision import EdgeDecision, GateResult, PushResult, Rung
 from schemas.metrics import PROFILED
 
-__all__ = ["ladder_lines", "ladder_table", "rung_results"]
+__all__ = ["ladder_lines", "ladder_table"]
 
 _STYLES = {"chosen": "bold green", "passes": "green", "blocked": "red", "unfit": "red"}
+_COLUMNS = {
+    "size_mb": ("size, kB", 1e3),
+    "compressed_size_mb": ("packed", 1e3),
+    "latency_p50_ms": ("p50, µs", 1e3),
+    "peak_memory_mb": ("memory, MB", 1.0),
+    "max_abs_difference": ("difference", 1.0),
+    "class_agreement": ("same class", 1.0),
+}
+"""Metric to its heading, and to what its unit is multiplied by for it: a file for devices is small and fast."""
 
 
 def ladder_table(edge: EdgeDecision) -> Table:
@@ -22,7 +31,7 @@ def ladder_table(edge: EdgeDecision) -> Table:
     for heading in ("variant", "verdict"):
         table.add_column(heading)
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(_COLUMNS.get(metric, (metric, 1.0))[0], justify="right")
     table.add_column("blocked by")
     for rung in edge.ladder:
         cells = [_number(metric, rung.figures.get(metric)) for metric in metrics]
@@ -34,22 +43,26 @@ def ladder_table(edge: EdgeDecision) -> Table:
 def ladder_lines(edge: EdgeDecision, push: PushResult | None) -> list[str]:
     """What becomes of the files, as marked-up lines; `push` is what the Pusher did with them, or None."""
     told = [escape(f"  {rung.variant}: {reason}") for rung in edge.ladder for reason in _why_not(rung)]
+    return [*_outcome(edge, push), *told]
+
+
+def _outcome(edge: EdgeDecision, push: PushResult | None) -> list[str]:
     if push is not None and push.pushed:
-        return [
-            *told,
-            f"[green]Pushed {edge.variant} to devices as version {push.version}.[/]",
-            f"  {escape(push.destination)}",
-        ]
+        told = f"[green]Pushed {edge.variant} to devices as version {push.version}:[/] {escape(edge.reasons[0])}."
+        return [told, f"  {escape(push.destination)}"]
     if push is not None and push.outcome == "already_served":
-        return [*told, f"[green]Devices have {edge.variant} already[/] as version {push.version}."]
-    if edge.outcome == "block":
-        return ["[red]Nothing was pushed to devices:[/] no variant may ship.", *told]
-    return [*told, f"Nothing was pushed to devices: {escape(edge.reasons[0])}."]
+        return [f"[green]Devices have {edge.variant} already[/] as version {push.version}: nothing was pushed to them."]
+    if push is not None and push.outcome == "rolled_back":
+        return [f"[red]Nothing was pushed to devices:[/] {escape(push.reason)}"]
+    if edge.outcome == "pending":
+        return [f"[yellow]{edge.variant} waits for approval[/] with the SavedModel that it is made of."]
+    if edge.outcome == "block" and not edge.variant:
+        return ["[red]Nothing was pushed to devices:[/] no variant may ship."]
+    return [f"Nothing was pushed to devices: {escape(_why_kept(edge))}."]
 
 
-def rung_results(edge: EdgeDecision) -> Iterator[tuple[str, GateResult]]:
-    """Every verdict on every variant, with the variant's name."""
-    return ((rung.variant, result) for rung in edge.ladder for result in rung.gates)
+def _why_kept(edge: EdgeDecision) -> str:
+    return edge.reasons[0] if edge.outcome == "block" else "push.edge is not given"
 
 
 def _blocking(rung: Rung) -> list[str]:
@@ -58,14 +71,21 @@ def _blocking(rung: Rung) -> list[str]:
 
 def _why_not(rung: Rung) -> Iterator[str]:
     yield from rung.problems
+    blocking: dict[str, list[GateResult]] = {}
     for result in rung.gates:
         if result.blocks:
-            where = ", ".join(f"{key}={value}" for key, value in result.slice.items())
-            yield f"{result.metric}{f'[{where}]' if where else ''}: {result.reason}"
+            blocking.setdefault(result.gate, []).append(result)
+    for first, *others in blocking.values():
+        where = ", ".join(f"{key}={value}" for key, value in first.slice.items())
+        more = f" (and {len(others)} more slices)" if others else ""
+        yield f"{first.metric}{f'[{where}]' if where else ''}: {first.reason}{more}"
 
 
 def _number(metric: str, value: float | None) -> str:
+    """In the unit of the column's heading, or with its own where it has no heading of its own."""
     if value is None:
         return ""
+    if metric in _COLUMNS:
+        return f"{value * _COLUMNS[metric][1]:.4g}"
     unit = PROFILED[metric].unit if metric in PROFILED else "1"
     return f"{value:.4g}{f' {unit}' if unit != '1' else ''}"

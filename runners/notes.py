@@ -115,6 +115,13 @@ def _tflite_exporter(outputs: dict[str, OutputRecord]) -> str:
     return f"{made} files" if made != 1 else "1 file"
 
 
+def _devices(outputs: dict[str, OutputRecord]) -> str:
+    if "served" not in outputs:
+        return "none yet"
+    same = "" if "devices" in outputs else ": one of the candidate's files"
+    return f"version {outputs['served'].properties.get('version')}{same}"
+
+
 _TELLERS = {
     "Baseline": _baseline,
     "ExampleGen": _example_gen,
@@ -123,6 +130,7 @@ _TELLERS = {
     "Champion": _champion,
     "Profiler": _profiler,
     "TFLiteExporter": _tflite_exporter,
+    "Devices": _devices,
     "Gate": _gate,
     "Pusher": _pusher,
 }

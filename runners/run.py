@@ -404,8 +404,9 @@ def _record_missed_rollbacks(store: Any, loaded: LoadedConfig) -> None:
     from components.lineage.acts import record_missed_rollbacks
     from serving.store import StoreReader
 
-    base_path = loaded.config.push.serving.base_path
-    record_missed_rollbacks(store, loaded.config.name, StoreReader(base_path), base_path)
+    push = loaded.config.push
+    for base_path in (push.serving.base_path, *([push.edge.base_path] if push.edge else [])):
+        record_missed_rollbacks(store, loaded.config.name, StoreReader(base_path), base_path)
 
 
 def _compile(pipeline: Any, run_id: str) -> Any:

@@ -24,6 +24,7 @@ _SHORT = 12
 Number = Annotated[int, typer.Argument(metavar="VERSION", help="The version's number.")]
 By = Annotated[str, typer.Option(help="Who does this. [default: USER@HOST]")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+Payload = Annotated[str, typer.Option(help="saved_model, or tflite for the files that devices take.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,14 +43,14 @@ class _Place:
     store: Any
 
     @classmethod
-    def of(cls, config: Path, overrides: list[str] | None) -> _Place:
+    def of(cls, config: Path, overrides: list[str] | None, payload: str = "saved_model") -> _Place:
         from schemas.load import load_config
         from serving.store import VersionStore
 
         # ML Metadata warns of what it raises as well; the error says it once.
         logging.getLogger("absl").setLevel(logging.ERROR)
         loaded = load_config(config, overrides or []).config
-        base_path = loaded.push.serving.base_path
+        base_path = _base_path(loaded.push, payload)
         return cls(loaded.name, base_path, loaded.metadata, VersionStore(base_path))
 
     def open_lineage(self) -> Any:
@@ -82,13 +83,14 @@ def rollback(
     by: By = "",
     label: Annotated[str, typer.Option(help="Move this label back, and publish nothing.")] = "",
     available: Annotated[bool, typer.Option("--available", help="With --label: every server has it loaded.")] = False,
+    payload: Payload = "saved_model",
     overrides: Overrides = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Serve an older version again, under a new number; what served is refused from now on. Undone in the same way."""
     with errors(as_json, debug):
-        place = _Place.of(config, overrides)
+        place = _Place.of(config, overrides, payload)
         opened = place.open_lineage()
         if label:
             _move_label(place, opened, label, to, by or _me(), reason, available=available, back=True, as_json=as_json)
@@ -112,7 +114,7 @@ def rollback(
             if act.from_version is not None and act.from_digest:
                 typer.echo(
                     f"What served, version {act.from_version} (digest {act.from_digest[:_SHORT]}), is refused from now on."
-                    f"\nUndo: satisfice rollback --to {act.from_version} --reason ..."
+                    f"\nUndo: satisfice rollback{_option(payload)} --to {act.from_version} --reason ..."
                 )
 
 
@@ -122,13 +124,14 @@ def pin(
     remove: Annotated[bool, typer.Option("--remove", help="Leave it to retention again.")] = False,
     by: By = "",
     reason: Reason = "",
+    payload: Payload = "saved_model",
     overrides: Overrides = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Keep a version from being removed when push.serving.keep_versions would."""
     with errors(as_json, debug):
-        place = _Place.of(config, overrides)
+        place = _Place.of(config, overrides, payload)
         opened = place.open_lineage()
         if remove:
             place.store.unpin(version)
@@ -175,13 +178,14 @@ def allow(
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
     config: Config = Path(DEFAULT),
     by: By = "",
+    payload: Payload = "saved_model",
     overrides: Overrides = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Let bytes that were rolled back be pushed again."""
     with errors(as_json, debug):
-        act = allow_digest(config, overrides, digest, reason=reason, by=by)
+        act = _allow(_Place.of(config, overrides, payload), digest, reason, by)
         if as_json:
             print_json(act.model_dump(mode="json"))
         else:
@@ -189,12 +193,19 @@ def allow(
 
 
 def allow_digest(config: Path, overrides: list[str] | None, digest: str, *, reason: str, by: str = "") -> Any:
-    """Lifts the refusal of a digest that was rolled back, and records that.
+    """Lifts the refusal of a digest that was rolled back, of a SavedModel or a `.tflite` file, and records that.
 
     Raises:
         StoreError: it is not refused.
     """
     place = _Place.of(config, overrides)
+    if not _is_refused(place, digest) and _has_edge(config, overrides):
+        devices = _Place.of(config, overrides, "tflite")
+        place = devices if _is_refused(devices, digest) else place
+    return _allow(place, digest, reason, by)
+
+
+def _allow(place: _Place, digest: str, reason: str, by: str) -> Any:
     opened = place.open_lineage()
     whole, refusal = place.store.allow(digest)
     return place.record(opened, by or _me(), "allow", version=refusal.version, digest=whole, reason=reason)
@@ -207,6 +218,7 @@ def fsck(
     ] = False,
     by: By = "",
     reason: Reason = "",
+    payload: Payload = "saved_model",
     overrides: Overrides = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -215,7 +227,7 @@ def fsck(
     with errors(as_json, debug):
         from serving.store import find, repair
 
-        place = _Place.of(config, overrides)
+        place = _Place.of(config, overrides, payload)
         if mend:
             opened = place.open_lineage()
             mended = repair(place.store)
@@ -225,7 +237,7 @@ def fsck(
             left = find(place.base_path)
         else:
             mended, left = [], find(place.base_path)
-        _tell_findings(place.base_path, mended, left, as_json=as_json)
+        _tell_findings(place.base_path, mended, left, payload, as_json=as_json)
         wrong = any(finding.severity == "error" for finding in left)
     raise typer.Exit(1 if wrong else 0)
 
@@ -234,11 +246,15 @@ def fsck(
 
 
 def versions(
-    config: Config = Path(DEFAULT), overrides: Overrides = None, as_json: Json = False, debug: Debug = False
+    config: Config = Path(DEFAULT),
+    payload: Payload = "saved_model",
+    overrides: Overrides = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the versions in the base path, the newest first, with what is pinned, labelled and refused."""
     with errors(as_json, debug):
-        place = _Place.of(config, overrides)
+        place = _Place.of(config, overrides, payload)
         marks = place.store.marks()
         rows = [_row(place, marks, version, newest=not i) for i, version in enumerate(place.store.whole())]
         if as_json:
@@ -268,6 +284,7 @@ def versions(
 def verify(
     config: Config = Path(DEFAULT),
     version: Annotated[int | None, typer.Option(help="This one alone. [default: all of them]")] = None,
+    payload: Payload = "saved_model",
     overrides: Overrides = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -276,7 +293,7 @@ def verify(
     with errors(as_json, debug):
         from schemas.errors import StoreError
 
-        place = _Place.of(config, overrides)
+        place = _Place.of(config, overrides, payload)
         numbers = [version] if version is not None else place.store.numbers_with_manifest(place.store.manifests)
         there = [one for one in sorted(numbers) if version is not None or (Path(place.base_path) / str(one)).exists()]
         found: dict[int, str] = {}
@@ -301,6 +318,7 @@ def history(
     at: Annotated[
         str, typer.Option(metavar="TIME", help="What served then: 2026-11-22T14:30, UTC unless it says.")
     ] = "",
+    payload: Payload = "saved_model",
     overrides: Overrides = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -311,7 +329,7 @@ def history(
         from components.lineage.history import served_at
 
         moment = _moment(at) if at else None
-        place = _Place.of(config, overrides)
+        place = _Place.of(config, overrides, payload)
         happenings = history_of(*_lineage(place), place.pipeline, place.base_path, place.store.all_manifests())
         if moment is not None:
             _tell_serving(place.base_path, served_at(happenings, moment), as_json=as_json)
@@ -326,6 +344,31 @@ def history(
 
 
 # --- what these share -------------------------------------------------------------------------------------------------
+
+
+def _option(payload: str) -> str:
+    """As a person would type it."""
+    return "" if payload == "saved_model" else f" --payload {payload}"
+
+
+def _has_edge(config: Path, overrides: list[str] | None) -> bool:
+    from schemas.load import load_config
+
+    return load_config(config, overrides or []).config.push.edge is not None
+
+
+def _is_refused(place: _Place, digest: str) -> bool:
+    return any(one.startswith(digest) for one in place.store.marks().refused)
+
+
+def _base_path(push: Any, payload: str) -> str:
+    if payload not in ("saved_model", "tflite"):
+        raise _usage("--payload", "is no kind of payload", "saved_model or tflite", payload)
+    if payload == "saved_model":
+        return str(push.serving.base_path)
+    if push.edge is None:
+        raise _usage("--payload", "names files for devices, and push.edge is not given", "push.edge.base_path", payload)
+    return str(push.edge.base_path)
 
 
 def _move_label(
@@ -368,7 +411,7 @@ def _move_label(
         )
 
 
-def _tell_findings(base_path: str, mended: list[Any], left: list[Any], *, as_json: bool) -> None:
+def _tell_findings(base_path: str, mended: list[Any], left: list[Any], payload: str, *, as_json: bool) -> None:
     if as_json:
         repaired = [{**finding.as_dict(), "done": what} for finding, what in mended if what]
         print_json({"base_path": base_path, "repaired": repaired, "findings": [one.as_dict() for one in left]})
@@ -381,7 +424,7 @@ def _tell_findings(base_path: str, mended: list[Any], left: list[Any], *, as_jso
     if not left:
         typer.echo(f"{base_path}: nothing is wrong.")
     elif any(finding.repair for finding in left) and not mended:
-        typer.echo("`satisfice fsck --repair` moves aside what does not belong, and deletes nothing.")
+        typer.echo(f"`satisfice fsck{_option(payload)} --repair` moves aside what does not belong, and deletes nothing.")
 
 
 def _tell_serving(base_path: str, serving: Any, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from components.gate.words import change_needed, is_of_value, is_upper, label, shown, where
 from components.lineage.reader import Lineage, RunRecord
 from runners.view import gate_table
-from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, PushResult
+from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, Payload, PushResult
 from schemas.errors import MetadataError
 
 __all__ = ["Why", "why"]
@@ -137,23 +137,24 @@ class Why:
         return [(heading, lines) for heading, lines in sections if lines]
 
 
-def why(lineage: Lineage, asked: str) -> Why:
+def why(lineage: Lineage, asked: str, payload: Payload = "saved_model") -> Why:
     """What the lineage holds of a version, a run, or the newest run.
 
     Args:
         lineage: of the pipeline.
         asked: number of a version that was pushed, a run's id or the beginning of one, or `latest`.
+        payload: whether a number is that of a SavedModel's version or of a `.tflite` file's.
 
     Raises:
         MetadataError: there is no such version or run.
     """
-    run = lineage.run(_run_of_version(lineage, asked) if asked.isdecimal() and len(asked) < _DATE else asked)
+    run = lineage.run(_run_of_version(lineage, asked, payload) if asked.isdecimal() and len(asked) < _DATE else asked)
     run_id = run.run_id
     return Why(run, lineage.decision(run_id), lineage.data_decision(run_id), lineage.push_result(run_id))
 
 
-def _run_of_version(lineage: Lineage, asked: str) -> str:
-    found = lineage.run_of_version(int(asked))
+def _run_of_version(lineage: Lineage, asked: str, payload: Payload) -> str:
+    found = lineage.run_of_version(int(asked), payload)
     if found is None:
         raise MetadataError(
             f"version {asked}",

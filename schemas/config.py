@@ -459,6 +459,7 @@ class EdgeConfig(Section):
     """The directory of versioned `.tflite` files."""
 
     base_path: Text
+    keep_versions: Positive | None = None
 
 
 class PushConfig(Section):
@@ -618,6 +619,12 @@ class PipelineConfig(Section):
             raise _refusal(f"a gate names the variant {absent[0]}, which is not made", f"one of {', '.join(made)}")
         if self.push.edge and not gates:
             raise _refusal("push.edge is given without a gate on payload: tflite", "at least one such gate")
+        compared = next((gate for gate in gates if gate.condition in ("max_drop", "max_ratio_to_champion")), None)
+        if compared and not self.push.edge:
+            raise _refusal(
+                f"a gate on payload: tflite has {compared.condition}, and no file is pushed to compare with",
+                "push: {edge: {base_path: ...}}",
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,18 +15,18 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 
+from components.gate.work import bless
 from components.lineage.acts import record_missed_rollbacks
 from components.lineage.reader import APPROVAL_NODE, APPROVAL_TYPE, RECORD_PROPERTY, Lineage
 from components.lineage.served import newest_push, saved_model_of
 from components.lineage.writer import put_in_run
-from components.pusher.publish import served_state
-from components.pusher.work import publish_candidate
+from components.pusher.work import publish_candidate, state_before
 from components.work import Call, write_record
 from schemas.config import PushConfig
-from schemas.decision import DECISION_FILE, Approval, Decision, PushResult
+from schemas.decision import DECISION_FILE, Approval, Decision, EdgeDecision, Outcome, PushResult
 from schemas.errors import ApprovalError, DigestMismatchError
 from serving import payload
-from serving.store import StoreReader, VersionStore
+from serving.store import StoreReader
 
 __all__ = ["Pending", "approve", "pending", "reject"]
 
@@ -45,6 +45,7 @@ class Pending:
         gate_output: the Decision artifact.
         pusher: the Pusher's execution that pushed nothing, and the Model artifact that it was given.
         model: the candidate.
+        files: its `.tflite` files, an artifact; None where none were made.
         root: pipeline root.
         approved: the approval whose push was cut off, an execution; else None.
     """
@@ -55,6 +56,7 @@ class Pending:
     gate_output: Any
     pusher: Any
     model: Any
+    files: Any | None
     root: Path
     approved: Any | None = None
 
@@ -90,13 +92,17 @@ def pending(store: Any, lineage: Lineage, run_id: str, pipeline: str) -> Pending
             remedy=f"`satisfice why {run_id}` tells more; an approval cannot lift a block.",
         )
     (gate_output,) = _artifacts(store, executions["Gate"].id, "decision", metadata_store_pb2.Event.OUTPUT)
-    (model,) = _artifacts(store, executions["Pusher"].id, "model", metadata_store_pb2.Event.INPUT)
+    pusher = executions["Pusher"]
+    (model,) = _artifacts(store, pusher.id, "model", metadata_store_pb2.Event.INPUT)
+    files = next(iter(_artifacts(store, pusher.id, "tflite", metadata_store_pb2.Event.INPUT)), None)
     root = Path(gate_output.uri).parents[2]
-    return Pending(run_id, pipeline, decision, gate_output, executions["Pusher"], model, root, settled)
+    return Pending(run_id, pipeline, decision, gate_output, pusher, model, files, root, settled)
 
 
 def approve(store: Any, lineage: Lineage, waiting: Pending, approval: Approval) -> tuple[Decision, PushResult]:
-    """Records the approval, and runs the Pusher alone. An approval whose push was cut off stands, and the push goes on.
+    """Records the approval, blesses the candidate, and runs the Pusher alone: SavedModel and `.tflite` file go together.
+
+    An approval whose push was cut off stands, and the push goes on.
 
     Raises:
         ApprovalError: another model is served than the one that the candidate was compared with, or a later run came to
@@ -105,15 +111,17 @@ def approve(store: Any, lineage: Lineage, waiting: Pending, approval: Approval) 
         StoreError: the store cannot publish; calling it again goes on from there.
     """
     push = PushConfig.model_validate_json(waiting.pusher.custom_properties["push"].string_value)
-    _refuse_what_is_overtaken(store, lineage, waiting, push.serving.base_path)
+    _refuse_what_is_overtaken(store, lineage, waiting, push)
     _refuse_changed_bytes(waiting)
     execution, output = waiting.approved, None
     if execution is None:
+        told = f"approved by {approval.by}: {approval.reason}"
         decision = waiting.decision.model_copy(
             update={
                 "outcome": "push",
                 "approval": approval,
-                "reasons": (f"approved by {approval.by}: {approval.reason}", *waiting.decision.reasons[1:]),
+                "reasons": (told, *waiting.decision.reasons[1:]),
+                "edge": _settled(waiting.decision.edge, "push", told),
             }
         )
         execution, output = _record(store, waiting, decision, _Execution.RUNNING)
@@ -138,11 +146,13 @@ def reject(store: Any, waiting: Pending, approval: Approval) -> Decision:
             f"was approved by {by}, and its push was cut off",
             remedy="`satisfice approve` goes on.",
         )
+    told = f"rejected by {approval.by}: {approval.reason}"
     decision = waiting.decision.model_copy(
         update={
             "outcome": "block",
             "approval": approval,
-            "reasons": (f"rejected by {approval.by}: {approval.reason}", *waiting.decision.reasons[1:]),
+            "reasons": (told, *waiting.decision.reasons[1:]),
+            "edge": _settled(waiting.decision.edge, "block", told),
         }
     )
     execution, _ = _record(store, waiting, decision, _Execution.RUNNING)
@@ -150,7 +160,14 @@ def reject(store: Any, waiting: Pending, approval: Approval) -> Decision:
     return decision
 
 
-def _refuse_what_is_overtaken(store: Any, lineage: Lineage, waiting: Pending, base_path: str) -> None:
+def _settled(edge: EdgeDecision | None, outcome: Outcome, told: str) -> EdgeDecision | None:
+    """The decision on the files, where it waited too; one that was blocked by itself stays so."""
+    if edge is None or edge.outcome != "pending":
+        return edge
+    return edge.model_copy(update={"outcome": outcome, "reasons": (told, *edge.reasons[1:])})
+
+
+def _refuse_what_is_overtaken(store: Any, lineage: Lineage, waiting: Pending, push: PushConfig) -> None:
     for run in lineage.runs():
         if run.run_id == waiting.run_id:
             break
@@ -161,14 +178,23 @@ def _refuse_what_is_overtaken(store: Any, lineage: Lineage, waiting: Pending, ba
                 f"is superseded by run {run.run_id}, which came to {later.outcome}",
                 remedy=f"`satisfice why {run.run_id}` shows the newer candidate.",
             )
+    _refuse_another_champion(store, waiting, waiting.decision, push.serving.base_path, "another model is served")
+    edge = waiting.decision.edge
+    if push.edge is not None and edge is not None and edge.outcome == "pending":
+        _refuse_another_champion(store, waiting, edge, push.edge.base_path, "devices have another file")
+
+
+def _refuse_another_champion(
+    store: Any, waiting: Pending, decision: Decision | EdgeDecision, base_path: str, problem: str
+) -> None:
     record_missed_rollbacks(store, waiting.pipeline, StoreReader(base_path), base_path)
     served = newest_push(store.get_artifacts_by_type("PushedModel"), base_path)
     digest = served.custom_properties["digest"].string_value if served is not None else ""
-    if digest not in (waiting.decision.champion_digest, waiting.decision.digest):
-        compared = waiting.decision.champion_version
+    if digest not in (decision.champion_digest, decision.digest):
+        compared = decision.champion_version
         raise ApprovalError(
             f"run {waiting.run_id}",
-            "another model is served than the one that the candidate was compared with",
+            f"{problem} than the one that the candidate was compared with",
             expected=f"version {compared}" if compared else "none",
             got=f"version {served.custom_properties['version'].int_value}" if served is not None else "none",
             remedy="Run the pipeline: the candidate is compared anew.",
@@ -189,7 +215,10 @@ def _refuse_changed_bytes(waiting: Pending) -> None:
 
 
 def _record(store: Any, waiting: Pending, decision: Decision, state: Any) -> tuple[Any, Any]:
-    """The execution that stands for the approval, and the decision that it puts out."""
+    """The execution that stands for what a person decided, and the decision that it puts out.
+
+    An approval puts out a blessing as the Gate would have, had it admitted the candidate; the Gate's own is never edited.
+    """
     assert decision.approval is not None
     output = metadata_store_pb2.Artifact(
         type_id=waiting.gate_output.type_id,
@@ -209,36 +238,53 @@ def _record(store: Any, waiting: Pending, decision: Decision, state: Any) -> tup
         execution,
         (waiting.pipeline, waiting.run_id, APPROVAL_NODE),
         inputs={"decision": waiting.gate_output},
-        outputs={"decision": output},
+        outputs={"decision": output, **_blessing(store, waiting, decision)},
     ), output
+
+
+def _blessing(store: Any, waiting: Pending, decision: Decision) -> dict[str, Any]:
+    if decision.outcome != "push":
+        return {}
+    kind = metadata_store_pb2.ArtifactType(name="ModelBlessing")
+    blessing = metadata_store_pb2.Artifact(
+        type_id=store.put_artifact_type(kind, can_add_fields=True, can_omit_fields=True),
+        uri=str(waiting.root / APPROVAL_NODE / "blessing" / waiting.run_id),
+        state=metadata_store_pb2.Artifact.LIVE,
+    )
+    bless(blessing, waiting.model, blessed=True)
+    return {"blessing": blessing}
 
 
 def _push(store: Any, waiting: Pending, decision: Decision, output: Any, push: PushConfig) -> PushResult:
     """Runs the Pusher, as an execution of its own."""
     place = (waiting.pipeline, waiting.run_id, "Pusher")
     parameters = _strings(waiting.pusher.custom_properties)
-    parameters["served_state"] = served_state(decision, VersionStore(push.serving.base_path))
+    parameters["served_state"] = state_before(decision, push)
     execution = _Execution(type_id=waiting.pusher.type_id, last_known_state=_Execution.RUNNING)
     for key, value in parameters.items():
         execution.custom_properties[key].string_value = value
-    given = {"model": waiting.model, "decision": output}
+    given = {"model": waiting.model, "decision": output, **({"tflite": waiting.files} if waiting.files else {})}
     execution = put_in_run(store, execution, place, inputs=given)
-    pushed = metadata_store_pb2.Artifact(
-        type_id=store.get_artifact_type("PushedModel").id,
-        uri=str(waiting.root / "Pusher" / "pushed_model" / str(execution.id)),
-        state=metadata_store_pb2.Artifact.LIVE,
-    )
+    pushed = {
+        key: metadata_store_pb2.Artifact(
+            type_id=store.get_artifact_type("PushedModel").id,
+            uri=str(waiting.root / "Pusher" / key / str(execution.id)),
+            state=metadata_store_pb2.Artifact.LIVE,
+        )
+        for key in ("pushed_model", *(["pushed_file"] if waiting.files and push.edge else []))
+    }
     inputs = {key: [artifact] for key, artifact in given.items()}
     try:
-        publish_candidate(Call(inputs, {"pushed_model": pushed}, parameters, waiting.run_id))
+        publish_candidate(Call(inputs, pushed, parameters, waiting.run_id))
     except Exception:
-        shutil.rmtree(pushed.uri, ignore_errors=True)
+        for artifact in pushed.values():
+            shutil.rmtree(artifact.uri, ignore_errors=True)
         execution.last_known_state = _Execution.FAILED
         store.put_executions([execution])
         raise
     execution.last_known_state = _Execution.COMPLETE
-    put_in_run(store, execution, place, outputs={"pushed_model": pushed})
-    return PushResult.model_validate_json(pushed.custom_properties[RECORD_PROPERTY].string_value)
+    put_in_run(store, execution, place, outputs=pushed)
+    return PushResult.model_validate_json(pushed["pushed_model"].custom_properties[RECORD_PROPERTY].string_value)
 
 
 def _finish(store: Any, execution: Any, result: str) -> None:

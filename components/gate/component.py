@@ -22,11 +22,13 @@ class TFLiteFiles:
         files: the exporter's.
         profile: what was measured of them.
         config: the configuration's section.
+        served: the record of the push of the file that devices have; empty where they have none.
     """
 
     files: types.BaseChannel
     profile: types.BaseChannel
     config: TFLiteConfig
+    served: types.BaseChannel | None = None
 
 
 class GateSpec(component_spec.ComponentSpec):
@@ -47,6 +49,7 @@ class GateSpec(component_spec.ComponentSpec):
         "tflite": component_spec.ChannelParameter(type=TFLiteModels, optional=True),
         "tflite_profile": component_spec.ChannelParameter(type=Profile, optional=True),
         "served": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
+        "served_file": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
     OUTPUTS = {
         "decision": component_spec.ChannelParameter(type=Decision),
@@ -99,6 +102,7 @@ class Gate(base_component.BaseComponent):
                 tflite=tflite.files if tflite else None,
                 tflite_profile=tflite.profile if tflite else None,
                 export=tflite.config.model_dump_json() if tflite else None,
+                served_file=tflite.served if tflite else None,
                 served=served,
                 gates=gates.model_dump_json(by_alias=True),
                 config_digest=config_digest,

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from components.gate.decide import Champion, decide
 from components.lineage.served import saved_model_of
-from components.tflite.edge import EDGE_VERSION
 from components.tflite.select import choose, joined
 from components.work import Call, write_file, write_record
 from schemas.config import GatesConfig, TFLiteConfig
@@ -19,7 +18,7 @@ from schemas.errors import DigestMismatchError, NotAPayloadError
 from schemas.tflite import EXPORT_FILE, Export
 from serving import payload
 
-__all__ = ["judge"]
+__all__ = ["bless", "judge"]
 
 _BLESSED = "blessed"
 _MODEL_ID = "current_model_id"
@@ -51,17 +50,17 @@ def judge(call: Call) -> None:
     )
     files = call.any("tflite")
     if files is not None:
-        edge = _edge(files, call.any("tflite_profile"), gates, digest)
+        edge = _edge(call, files, gates, digest)
         blocks = TFLiteConfig.model_validate_json(call.parameters["export"]).blocks_saved_model
         decision = joined(decision, edge, blocks_saved_model=blocks)
     output = call.outputs["decision"]
     output.properties["outcome"].string_value = decision.outcome
     output.properties["digest"].string_value = digest
     write_record(output, DECISION_FILE, decision)
-    _bless(call.outputs["blessing"], model, decision.outcome in ("push", "already_served"))
+    bless(call.outputs["blessing"], model, blessed=decision.outcome in ("push", "already_served"))
 
 
-def _edge(files: Any, profile: Any | None, gates: GatesConfig, digest: str) -> EdgeDecision:
+def _edge(call: Call, files: Any, gates: GatesConfig, digest: str) -> EdgeDecision:
     """Which of the candidate's `.tflite` files ships."""
     file = Path(files.uri, EXPORT_FILE)
     export = Export.model_validate_json(file.read_bytes())
@@ -73,14 +72,11 @@ def _edge(files: Any, profile: Any | None, gates: GatesConfig, digest: str) -> E
             got=export.saved_model,
             remedy=f"Remove the folder {files.uri}: the next run converts anew.",
         )
-    if profile is None:
-        return choose(export, (), gates, None)
-    measured = _figures(profile, digest)
-    version = profile.custom_properties[EDGE_VERSION].int_value
-    champion = (
-        Champion(measured.champion, version or None, measured.of(measured.champion)) if measured.champion else None
-    )
-    return choose(export, measured.figures, gates, champion)
+    profile = call.any("tflite_profile")
+    measured = [_figures(profile, digest)] if profile is not None else []
+    accepted = call.parameters.get("accept_without_champion", "")
+    champion = _champion(call.any("served_file"), measured, accepted)
+    return choose(export, [figure for one in measured for figure in one.figures], gates, champion)
 
 
 def _trained_digest(model: Any, model_run: Any) -> str:
@@ -129,8 +125,14 @@ def _champion(pushed: Any | None, measured: list[Figures], accepted: str) -> Cha
     return Champion(digest, pushed.custom_properties["version"].int_value, figures, why_not, accepted)
 
 
-def _bless(blessing: Any, model: Any, blessed: bool) -> None:
-    """Writes what TFX's own resolvers read."""
+def bless(blessing: Any, model: Any, *, blessed: bool) -> None:
+    """Writes what TFX's own resolvers read.
+
+    Args:
+        blessing: a ModelBlessing artifact, an `ml_metadata` proto.
+        model: the candidate.
+        blessed: whether it is admitted.
+    """
     blessing.custom_properties[_MODEL_URI].string_value = model.uri
     blessing.custom_properties[_MODEL_ID].int_value = model.id
     blessing.custom_properties[_BLESSED].int_value = int(blessed)

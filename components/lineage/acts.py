@@ -116,7 +116,7 @@ def _pushed_model(store: Any, act: StoreAct, serves: Manifest) -> Any:
     )
     record = PushRecord(result, makes_champion=True, pushed_at=act.at)
     artifact = _Artifact(type_id=_pushed_model_type(store), uri=result.destination, state=_Artifact.LIVE)
-    _set(artifact, record.properties(_model_id(serves), act.base_path))
+    _set(artifact, record.properties(_model_id(serves), act.base_path, serves.kind))
     _set(artifact, {"act": act.kind, "rolled_back_to": act.to_version or 0})
     _set(artifact, {RECORD_PROPERTY: result.model_dump_json()})
     return artifact

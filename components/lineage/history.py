@@ -132,6 +132,8 @@ def _pushes(lineage: Lineage, store: Any, pipeline: str, base_path: str) -> list
 def _of_push(artifact: Any, lineage: Lineage, runs: dict[str, Any], run_id: str) -> Happening:
     result = PushResult.model_validate_json(artifact.custom_properties[RECORD_PROPERTY].string_value)
     decision = lineage.decision(run_id) if run_id in runs else None
+    edge = decision.edge if decision and artifact.custom_properties["payload"].string_value == "tflite" else None
+    judged = edge or decision
     run = runs.get(run_id)
     return Happening(
         at=datetime.fromisoformat(artifact.custom_properties["pushed_at"].string_value),
@@ -139,7 +141,7 @@ def _of_push(artifact: Any, lineage: Lineage, runs: dict[str, Any], run_id: str)
         version=result.version,
         digest=result.digest,
         by=f"{run.user}@{run.host}" if run else "",
-        why=" ".join([result.reason, *(decision.reasons[:1] if decision else ())]),
+        why=" ".join([result.reason, *(judged.reasons[:1] if judged else ())]),
         run=run_id,
     )
 

@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.store import open_store
 from schemas.config import MetadataConfig
-from schemas.decision import DataDecision, Decision, PushResult
+from schemas.decision import DataDecision, Decision, Payload, PushResult
 from schemas.errors import MetadataError, close_match
 
 __all__ = [
@@ -183,10 +183,14 @@ class Lineage:
             remedy=f"{hint}`satisfice runs` lists them.",
         )
 
-    def run_of_version(self, version: int) -> str | None:
+    def run_of_version(self, version: int, payload: Payload = "saved_model") -> str | None:
         """Id of the run that pushed a version, the newest where several base paths have it; None where none did.
 
         Of a version that a rollback made, it is the run that pushed the bytes first.
+
+        Args:
+            version: its number.
+            payload: whether of SavedModels or of `.tflite` files.
         """
         context = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
         pushed = [
@@ -195,6 +199,7 @@ class Lineage:
             if artifact.type == "PushedModel"
             and artifact.custom_properties["pushed"].int_value == 1
             and artifact.custom_properties["version"].int_value == version
+            and (artifact.custom_properties["payload"].string_value or "saved_model") == payload
             and artifact.custom_properties["rolled_back_to"].int_value != version  # a label went back to it
         ]
         if not pushed:
@@ -202,7 +207,7 @@ class Lineage:
         newest = max(pushed, key=lambda artifact: int(artifact.id))
         older = newest.custom_properties["rolled_back_to"].int_value
         if 0 < older < version:
-            return self.run_of_version(older)
+            return self.run_of_version(older, payload)
         events = self._store.get_events_by_artifact_ids([newest.id])
         first = min(event.execution_id for event in events if event.type in _OUTPUTS)
         contexts = self._store.get_contexts_by_execution(first)
@@ -250,15 +255,17 @@ class Lineage:
 
     def push_result(self, run_id: str) -> PushResult | None:
         """What the Pusher did in a run, or None where it did not run."""
-        record = self._record(run_id, "PushedModel", producer="Pusher")
+        record = self._record(run_id, "PushedModel", producer="Pusher", key="pushed_model")
         return PushResult.model_validate_json(record) if record else None
 
-    def _record(self, run_id: str, artifact_type: str, producer: str = "") -> str | None:
+    def _record(self, run_id: str, artifact_type: str, producer: str = "", key: str = "") -> str | None:
         for node, execution in self.executions(run_id).items():
             if producer and node != producer:
                 continue
             for output in self._outputs(execution, with_record=True):
-                if output.type == artifact_type and RECORD_PROPERTY in output.properties:
+                if output.type != artifact_type or (key and output.key != key):
+                    continue
+                if RECORD_PROPERTY in output.properties:
                     return str(output.properties[RECORD_PROPERTY])
         return None
 

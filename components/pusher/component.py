@@ -25,7 +25,10 @@ class PusherSpec(component_spec.ComponentSpec):
         "decision": component_spec.ChannelParameter(type=Decision),
         "tflite": component_spec.ChannelParameter(type=TFLiteModels, optional=True),
     }
-    OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+    OUTPUTS = {
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
+        "pushed_file": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
+    }
     TYPE_ANNOTATION = Deploy
 
 
@@ -35,6 +38,7 @@ class Pusher(base_component.BaseComponent):
     It refuses bytes other than those that were measured. Its output, `pushed_model`, holds a
     `schemas.decision.PushResult` (`push_result.json`), and as custom properties what
     `components.pusher.publish.PushRecord.properties` lists: `pushed` is 1 on the records that make a champion.
+    `pushed_file` holds the same of the `.tflite` file and the edge directory, where one is pushed.
     A cached record is reused only while the watch directory still holds what it held.
     """
 
@@ -67,5 +71,6 @@ class Pusher(base_component.BaseComponent):
                 push=push.model_dump_json(by_alias=True),
                 pipeline_name=pipeline_name,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+                pushed_file=types.Channel(type=standard_artifacts.PushedModel) if tflite and push.edge else None,
             )
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from schemas.decision import Decision, PushResult
+from schemas.decision import Decision, Payload, PushResult
 from schemas.errors import RolledBackError, StoreError
 from serving.store import Published, Version, VersionStore
 
@@ -33,7 +33,7 @@ class PushRecord:
     makes_champion: bool
     pushed_at: datetime | None
 
-    def properties(self, model_id: int, base_path: str) -> dict[str, int | str]:
+    def properties(self, model_id: int, base_path: str, payload: Payload = "saved_model") -> dict[str, int | str]:
         """The custom properties of the PushedModel artifact; 0 and "" where there is no version.
 
         `pushed`, `pushed_destination` and `pushed_version` (a text) are those of stock TFX.
@@ -41,6 +41,7 @@ class PushRecord:
         Args:
             model_id: of the Model artifact.
             base_path: of the version store.
+            payload: what was pushed there.
         """
         return {
             "pushed": int(self.makes_champion),
@@ -51,6 +52,7 @@ class PushRecord:
             "digest": self.result.digest,
             "model_id": model_id,
             "base_path": base_path,
+            "payload": payload,
             "pushed_at": self.pushed_at.isoformat() if self.pushed_at else "",
         }
 

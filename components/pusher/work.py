@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from components.lineage.served import saved_model_of
-from components.pusher.publish import push, served_state
+from components.pusher.publish import PushRecord, push, served_state
 from components.tflite.edge import for_devices, push_file, push_state, vocabularies_of
 from components.work import Call, write_record
 from schemas.config import EdgeConfig, PushConfig
-from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, PushResult
+from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, Payload, PushResult
 from schemas.tflite import EXPORT_FILE, Export
 from serving import payload
 from serving.store import VersionStore
@@ -39,16 +39,10 @@ def publish_candidate(call: Call) -> None:
     result = record.result
     files = call.any("tflite")
     if files is not None and config.edge is not None and decision.edge is not None:
-        result = result.model_copy(
-            update={"edge": _push_file(call, files, model, decision, config.edge, record.result)}
-        )
-    pushed_model = call.outputs["pushed_model"]
-    write_record(pushed_model, PUSH_RESULT_FILE, result)
-    for name, value in record.properties(model.id, serving.base_path).items():
-        if isinstance(value, int):
-            pushed_model.custom_properties[name].int_value = value
-        else:
-            pushed_model.custom_properties[name].string_value = value
+        pushed = _push_file(call, files, model, decision, config.edge, record.result)
+        result = result.model_copy(update={"edge": pushed.result})
+        _write(call.outputs["pushed_file"], pushed, pushed.result, model.id, config.edge.base_path, "tflite")
+    _write(call.outputs["pushed_model"], record, result, model.id, serving.base_path, "saved_model")
 
 
 def state_before(decision: Decision, config: PushConfig) -> str:
@@ -63,7 +57,7 @@ def state_before(decision: Decision, config: PushConfig) -> str:
 
 def _push_file(
     call: Call, files: Any, model: Any, decision: Decision, edge: EdgeConfig, pushed: PushResult
-) -> PushResult:
+) -> PushRecord:
     """Publishes the `.tflite` file that was chosen, with what devices must know."""
     export = Export.model_validate_json(Path(files.uri, EXPORT_FILE).read_bytes())
     assert decision.edge is not None
@@ -71,7 +65,16 @@ def _push_file(
     told = for_devices(export, variant, vocabularies_of(saved_model_of(model)), pushed.version) if variant else {}
     provenance = {**_provenance(call, model, decision), **told}
     file = Path(files.uri, decision.edge.variant, payload.TFLITE_NAME)
-    return push_file(decision, file, edge.base_path, provenance)
+    return push_file(decision, file, edge, provenance)
+
+
+def _write(artifact: Any, record: PushRecord, result: PushResult, model_id: int, base_path: str, kind: Payload) -> None:
+    write_record(artifact, PUSH_RESULT_FILE, result)
+    for name, value in record.properties(model_id, base_path, kind).items():
+        if isinstance(value, int):
+            artifact.custom_properties[name].int_value = value
+        else:
+            artifact.custom_properties[name].string_value = value
 
 
 def _provenance(call: Call, model: Any, decision: Decision) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The edge directory, from which devices take `.tflite` files: what they have now, and what a push tells them. No TFX."""
+"""The edge directory, from which devices take `.tflite` files: what they have now, and what a push tells them. No TFX.
+
+Which file devices have is a matter of the lineage's push records, as for the SavedModel; the directory holds its bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,52 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from components.pusher.publish import push, served_state
-from schemas.decision import Decision, PushResult
-from schemas.tflite import Export, VariantRecord
+from components.lineage.served import newest_push
+from components.pusher.publish import PushRecord, push, served_state
+from schemas.config import EdgeConfig
+from schemas.decision import Decision
+from schemas.errors import NotAPayloadError
+from schemas.tflite import EXPORT_FILE, Export, VariantRecord
+from serving import payload
 from serving.store import VersionStore
 
-__all__ = [
-    "EDGE_VERSION",
-    "Devices",
-    "devices_state",
-    "for_devices",
-    "newest_file",
-    "push_file",
-    "push_state",
-    "vocabularies_of",
-]
+__all__ = ["Devices", "Found", "devices_of", "find", "for_devices", "push_file", "push_state", "vocabularies_of"]
 
 _LONGEST_BYTES = 1 << 20
 
-EDGE_VERSION = "edge_version"
-"""Custom property of what was measured: the version that devices had then; 0 where they had none."""
+
+@dataclass(frozen=True)
+class Found:
+    """What a resolver finds.
+
+    Attributes:
+        push: the newest record of a push to devices, an `ml_metadata` Artifact proto; None where nothing was pushed.
+        devices: the same, where the file has to be measured beside the candidate's; None where it is one of them.
+    """
+
+    push: Any | None
+    devices: Any | None
+
+
+def find(candidate: Any | None, pushes: Sequence[Any], base_path: str) -> Found:
+    """The file that devices have, by push records.
+
+    A file is not measured beside itself: where devices have one of the candidate's files already, what was found out about
+    these before anything was pushed can be used again.
+
+    Args:
+        candidate: the artifact of the files just made, an `ml_metadata` proto; None where none were.
+        pushes: every PushedModel artifact of the pipeline.
+        base_path: of the edge directory; what was pushed elsewhere does not count.
+    """
+    newest = newest_push(pushes, base_path)
+    if newest is None or candidate is None:
+        return Found(newest, newest)
+    export = Export.model_validate_json(Path(candidate.uri, EXPORT_FILE).read_bytes())
+    own = {variant.digest for variant in export.variants}
+    return Found(newest, None if newest.custom_properties["digest"].string_value in own else newest)
 
 
 @dataclass(frozen=True)
@@ -35,29 +63,38 @@ class Devices:
 
     Attributes:
         path: of the file.
-        digest: of its bytes.
+        digest: of the bytes that were pushed.
         version: under which it stands.
+        why_not: why there is nothing to measure: the file is gone or holds other bytes; "" where it is whole.
     """
 
     path: Path
     digest: str
     version: int
+    why_not: str = ""
+
+    @property
+    def state(self) -> str:
+        """Changes with whatever figures depend on that compare with this file."""
+        return "not there" if self.why_not else self.digest
 
 
-def newest_file(base_path: str) -> Devices | None:
-    """The newest version of the edge directory; None where there is none, or no directory.
+def devices_of(pushed: Any | None) -> Devices | None:
+    """The file that a push record tells of; None where there is no record.
 
-    Raises:
-        StoreError: the directory cannot be read.
+    Args:
+        pushed: from `find`.
     """
-    newest = VersionStore(base_path).newest() if base_path and Path(base_path).is_dir() else None
-    return Devices(newest.payload, newest.digest, newest.number) if newest else None
-
-
-def devices_state(base_path: str) -> str:
-    """What figures depend on that compare with the file devices have: its digest, or ""."""
-    devices = newest_file(base_path)
-    return devices.digest if devices else ""
+    if pushed is None:
+        return None
+    told = pushed.custom_properties
+    digest, version = told["digest"].string_value, int(told["version"].int_value)
+    path = Path(told["base_path"].string_value, str(version), payload.TFLITE_NAME)
+    try:
+        found = payload.digest(path)
+    except NotAPayloadError as error:
+        return Devices(path, digest, version, f"{path} {error.problem}")
+    return Devices(path, digest, version, "" if found == digest else f"{path} holds other bytes than were pushed")
 
 
 def push_state(decision: Decision, base_path: str) -> str:
@@ -67,20 +104,20 @@ def push_state(decision: Decision, base_path: str) -> str:
     return served_state(_of_file(decision), VersionStore(base_path))
 
 
-def push_file(decision: Decision, file: Path, base_path: str, provenance: Mapping[str, str]) -> PushResult:
+def push_file(decision: Decision, file: Path, edge: EdgeConfig, provenance: Mapping[str, str]) -> PushRecord:
     """Publishes the file that was chosen, if the decision lets it.
 
     Args:
         decision: on SavedModel and files.
         file: that was chosen; not looked at where none was.
-        base_path: of the edge directory.
+        edge: the directory, and how many versions stay in it.
         provenance: for the version's manifest.
 
     Raises:
         DigestMismatchError: the file's bytes are not the ones that were measured.
         StoreError: the store cannot publish; nothing half-written is visible.
     """
-    return push(_of_file(decision), file, VersionStore(base_path), provenance).result
+    return push(_of_file(decision), file, VersionStore(edge.base_path), provenance, edge.keep_versions)
 
 
 def for_devices(

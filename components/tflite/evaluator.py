@@ -17,8 +17,7 @@ from tfx.utils import io_utils, path_utils
 from components.artifact_types import Profile, TFLiteModels
 from components.code import code_fingerprint
 from components.profiler.machine import machine
-from components.tflite.edge import EDGE_VERSION, devices_state, newest_file
-from schemas.config import EdgeConfig
+from components.tflite.edge import devices_of
 from schemas.decision import FIGURES_FILE
 from schemas.tflite import EXPORT_FILE, Export
 
@@ -37,8 +36,9 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
     def run(self, execution_info: portable_data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
         """What TFX merges into the execution before it looks into its cache."""
         result = driver_output_pb2.DriverOutput()
-        base_path = execution_info.exec_properties["base_path"]
-        found = {"machine": machine(), "devices_state": devices_state(base_path)}
+        pushed = execution_info.input_dict.get("devices") or [None]
+        devices = devices_of(pushed[0].mlmd_artifact if pushed[0] else None)
+        found = {"machine": machine(), "devices_state": devices.state if devices else ""}
         for name, value in {**execution_info.exec_properties, **found}.items():
             data_types_utils.set_metadata_value(result.exec_properties[name], value)
         return result
@@ -73,12 +73,15 @@ class Executor(base_executor.BaseExecutor):
             schema,
             raw_types_of(schema),
         )
-        devices = newest_file(exec_properties["base_path"])
-        champion = Subject(devices.path, devices.digest) if devices else None
+        pushed = input_dict.get("devices") or [None]
+        devices = devices_of(pushed[0].mlmd_artifact if pushed[0] else None)
+        whole = devices is not None and not devices.why_not
+        champion = Subject(devices.path, devices.digest) if devices and whole else None
         figures = measure(export, folder, split, champion, exec_properties["machine"])
+        if devices and devices.why_not:
+            figures = figures.model_copy(update={"why_no_champion": devices.why_not})
         output = artifact_utils.get_single_instance(output_dict["profile"])
         output.digest = figures.candidate
-        output.set_int_custom_property(EDGE_VERSION, devices.version if devices else 0)
         io_utils.write_string_file(os.path.join(output.uri, FIGURES_FILE), figures.model_dump_json(indent=1))
 
 
@@ -87,7 +90,6 @@ class TFLiteEvaluatorSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "eval_config": component_spec.ExecutionParameter(type=str),  # tfma.EvalConfig as JSON
-        "base_path": component_spec.ExecutionParameter(type=str),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
         "machine": component_spec.ExecutionParameter(type=str, optional=True),
         "devices_state": component_spec.ExecutionParameter(type=str, optional=True),
@@ -97,6 +99,7 @@ class TFLiteEvaluatorSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+        "devices": component_spec.ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
     OUTPUTS = {"profile": component_spec.ChannelParameter(type=Profile)}
 
@@ -119,7 +122,7 @@ class TFLiteEvaluator(base_component.BaseComponent):
         examples: types.BaseChannel,
         schema: types.BaseChannel,
         eval_config: Any,
-        edge: EdgeConfig | None,
+        devices: types.BaseChannel | None = None,
     ) -> None:
         """Makes the node.
 
@@ -129,7 +132,7 @@ class TFLiteEvaluator(base_component.BaseComponent):
             examples: raw; the `eval` split counts.
             schema: the curated data schema.
             eval_config: a `tfma.EvalConfig` of the Evaluator's.
-            edge: where files are pushed; None where they are not.
+            devices: the record of the push of the file that devices have, unless it is one of `tflite`.
         """
         super().__init__(
             TFLiteEvaluatorSpec(
@@ -140,7 +143,7 @@ class TFLiteEvaluator(base_component.BaseComponent):
                 eval_config=json_format.MessageToJson(
                     eval_config, preserving_proto_field_name=True, indent=None, sort_keys=True
                 ),
-                base_path=edge.base_path if edge else "",
+                devices=devices,
                 code_fingerprint=code_fingerprint(
                     "components.tflite", "components.evaluator", "components.profiler", "serving", "schemas"
                 ),

@@ -18,6 +18,7 @@ NEVER_ALIKE = frozenset({"served_state"})
 COMPARED = {
     "components.evaluator.component.Evaluator": "baseline_model",
     "components.profiler.component.Profiler": "champion",
+    "components.tflite.evaluator.TFLiteEvaluator": "devices",
 }
 """Type of a node that measures the champion beside the candidate, to the input that brings it."""
 
@@ -40,11 +41,12 @@ def _pusher(parameters: Mapping[str, Any], inputs: Artifacts) -> dict[str, str |
     return {"served_state": state_before(decision, PushConfig.model_validate_json(parameters["push"]))}
 
 
-def _tflite_evaluator(parameters: Mapping[str, Any], _: Artifacts) -> dict[str, str | int | float]:
+def _tflite_evaluator(_: Mapping[str, Any], inputs: Artifacts) -> dict[str, str | int | float]:
     from components.profiler.machine import machine
-    from components.tflite.edge import devices_state
+    from components.tflite.edge import devices_of
 
-    return {"machine": machine(), "devices_state": devices_state(str(parameters["base_path"]))}
+    devices = devices_of(next(iter(inputs.get("devices") or ()), None))
+    return {"machine": machine(), "devices_state": devices.state if devices else ""}
 
 
 def _profiler(_: Mapping[str, Any], __: Artifacts) -> dict[str, str | int | float]:
@@ -72,18 +74,23 @@ def driver_parameters(node: Node, inputs: Artifacts) -> dict[str, str | int | fl
     return driver(node.parameters, inputs) if driver else {}
 
 
+def _candidates(node: Node, results: Mapping[str, Artifacts], artifact_type: str) -> list[Any]:
+    """What a node of this run put out for a resolver to look at."""
+    made = [
+        one
+        for channels in node.resolver_inputs.values()
+        for one in channels
+        if one.producer and one.artifact_type == artifact_type
+    ]
+    return results[made[0].producer].get(made[0].output_key, []) if made else []
+
+
 def _champion(
     node: Node, records: Records, results: Mapping[str, Artifacts], arguments: Mapping[str, str]
 ) -> Artifacts:
     from components.lineage.served import choose
 
-    trained = [
-        one
-        for channels in node.resolver_inputs.values()
-        for one in channels
-        if one.producer and one.artifact_type == "Model"
-    ]
-    candidates = results[trained[0].producer].get(trained[0].output_key, []) if trained else []
+    candidates = _candidates(node, results, "Model")
     found = choose(
         next(iter(candidates), None),
         records.artifacts_of_type(node, "PushedModel"),
@@ -100,11 +107,21 @@ def _baseline(node: Node, records: Records, _: Mapping[str, Artifacts], argument
     return {"served": _some(found.push), "baseline": _some(found.statistics)}
 
 
+def _devices(node: Node, records: Records, results: Mapping[str, Artifacts], arguments: Mapping[str, str]) -> Artifacts:
+    from components.tflite.edge import find
+
+    candidates = _candidates(node, results, "TFLiteModels")
+    pushes = records.artifacts_of_type(node, "PushedModel")
+    found = find(next(iter(candidates), None), pushes, arguments["base_path"])
+    return {"candidate": candidates, "served": _some(found.push), "devices": _some(found.devices)}
+
+
 _Resolver = Callable[[Node, Records, Mapping[str, Artifacts], Mapping[str, str]], Artifacts]
 
 _STRATEGIES: dict[str, _Resolver] = {
     "components.lineage.champion.ChampionStrategy": _champion,
     "components.lineage.baseline.BaselineStrategy": _baseline,
+    "components.lineage.devices.DevicesStrategy": _devices,
 }
 
 

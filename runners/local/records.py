@@ -60,7 +60,9 @@ class Records:
         by_id = {one.id: one for one in self.store.get_artifacts_by_id([event.artifact_id for event in events])}
         found: Artifacts = {}
         for event in events:
-            found.setdefault(event.path.steps[0].key, []).append(by_id[event.artifact_id])
+            for step in event.path.steps:  # one event for an artifact, with a path for each of its keys
+                if step.HasField("key"):
+                    found.setdefault(step.key, []).append(by_id[event.artifact_id])
         return found
 
     def artifacts_of_type(self, node: Node, artifact_type: str) -> list[Any]:

@@ -22,7 +22,8 @@ from tests.workbench import REPOSITORY, Bench
 BEAM_ARGS = ["--runner=FnApiRunner"]
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "taxi_graph.json"
-BEHIND_THE_DATA_GATE = {"Transform", "Trainer", "Champion", "Evaluator", "Profiler", "Gate", "Pusher"}
+FILES = {"TFLiteExporter", "Devices", "TFLiteEvaluator"}
+BEHIND_THE_DATA_GATE = {"Transform", "Trainer", "Champion", "Evaluator", "Profiler", *FILES, "Gate", "Pusher"}
 
 MODULE = """
 WIDTH = 4
@@ -96,9 +97,9 @@ def rewritten(fresh_taxi: Bench) -> Iterator[Callable[[str], Nodes]]:
 
 @pytest.fixture
 def profiled_taxi(fresh_taxi: Bench) -> Bench:
-    """With the gates that are shipped, some of them on figures that are profiled."""
-    gates = yaml.safe_load((REPOSITORY / "satisfice.yaml").read_text())["gates"]
-    fresh_taxi.edit(lambda raw: raw.update(gates=gates))
+    """With the gates that are shipped, some of them on figures that are profiled, and the files for devices."""
+    shipped = yaml.safe_load((REPOSITORY / "satisfice.yaml").read_text())
+    fresh_taxi.edit(lambda raw: raw.update({key: shipped[key] for key in ("gates", "export", "push")}))
     return fresh_taxi
 
 

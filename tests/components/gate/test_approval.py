@@ -65,7 +65,7 @@ def test_an_approval_pushes_the_bytes_that_were_judged(shop: Workshop) -> None:
     assert lineage.run_of_version(1) == "run-1"
     nodes = {node.node: node for node in lineage.nodes(lineage.run("run-1"))}
     assert nodes["Approval"].state == nodes["Pusher"].state == "ran"
-    assert [output.key for output in nodes["Approval"].outputs] == ["decision"]
+    assert [output.key for output in nodes["Approval"].outputs] == ["decision", "blessing"]
 
 
 def test_the_gates_own_decision_is_not_edited(shop: Workshop) -> None:

@@ -213,6 +213,7 @@ def test_properties_of_a_push(model: Path, store: VersionStore) -> None:
         "digest": digest(model),
         "model_id": 7,
         "base_path": str(store.base_path),
+        "payload": "saved_model",
         "pushed_at": record.pushed_at.isoformat(),
     }
     assert str(record.properties(7, "")["pushed_at"]).endswith("+00:00")
@@ -230,6 +231,7 @@ def test_properties_where_nothing_was_pushed(model: Path, store: VersionStore) -
         "digest": digest(model),
         "model_id": 7,
         "base_path": "base",
+        "payload": "saved_model",
         "pushed_at": "",
     }
 

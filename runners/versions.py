@@ -424,7 +424,9 @@ def _tell_findings(base_path: str, mended: list[Any], left: list[Any], payload: 
     if not left:
         typer.echo(f"{base_path}: nothing is wrong.")
     elif any(finding.repair for finding in left) and not mended:
-        typer.echo(f"`satisfice fsck{_option(payload)} --repair` moves aside what does not belong, and deletes nothing.")
+        typer.echo(
+            f"`satisfice fsck{_option(payload)} --repair` moves aside what does not belong, and deletes nothing."
+        )
 
 
 def _tell_serving(base_path: str, serving: Any, *, as_json: bool) -> None:

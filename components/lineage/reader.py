@@ -285,11 +285,7 @@ class Lineage:
         )
 
     def _outputs(self, execution: Any, *, with_record: bool = False) -> list[OutputRecord]:
-        events = [
-            event
-            for event in self._store.get_events_by_execution_ids([execution.id])
-            if event.type in _OUTPUTS and not event.path.steps[0].key.startswith("_")
-        ]
+        events = [event for event in self._store.get_events_by_execution_ids([execution.id]) if event.type in _OUTPUTS]
         artifacts = {one.id: one for one in self._store.get_artifacts_by_id([event.artifact_id for event in events])}
         outputs = []
         for event in events:
@@ -297,7 +293,8 @@ class Lineage:
             properties = {**_values(artifact.properties), **_values(artifact.custom_properties)}
             if not with_record:
                 properties.pop(RECORD_PROPERTY, None)
-            outputs.append(OutputRecord(event.path.steps[0].key, artifact.type, artifact.id, artifact.uri, properties))
+            keys = [step.key for step in event.path.steps if step.HasField("key") and not step.key.startswith("_")]
+            outputs += [OutputRecord(key, artifact.type, artifact.id, artifact.uri, properties) for key in keys]
         return outputs
 
 

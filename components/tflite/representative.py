@@ -15,7 +15,7 @@ from components.tflite.convert import Source
 __all__ = ["ROWS", "features_of", "sample"]
 
 ROWS = 500
-"""More rows move the ranges no further on the sample data, and each costs the converter a call."""
+"""Each costs the converter a call. All rows would widen the ranges to the outliers, and coarsen what is common."""
 
 Array = npt.NDArray[Any]
 

@@ -16,6 +16,7 @@ import pytest
 from components.lineage.acts import acts
 from components.lineage.served import newest_push
 from components.lineage.store import open_store
+from runners.versions import allow_digest
 from schemas.load import load_config
 from serving.payload import digest
 from serving.store import VersionStore
@@ -310,3 +311,73 @@ def test_reading_commands_import_nothing_heavy(shop: Bench, command: str) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+# --- files for devices ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def devices(fresh_taxi: Bench) -> Bench:
+    """A pipeline that has pushed two files to devices; its SavedModels are none of theirs."""
+
+    def with_edge(raw: dict[str, Any]) -> None:
+        raw["export"] = {"tflite": {"variants": ["float32"]}}
+        raw["gates"]["satisfy"].append({"metric": "auc", "payload": "tflite", "min": 0.5})
+        raw["push"]["edge"] = {"base_path": "edge_models/taxi"}
+
+    fresh_taxi.edit(with_edge)
+    store = VersionStore(fresh_taxi.folder / "edge_models" / "taxi")
+    for number in (1, 2):
+        file = fresh_taxi.folder / f"made-{number}" / "model.tflite"
+        file.parent.mkdir()
+        file.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes([number]))
+        store.publish(file, digest(file), {"pipeline": "taxi", "run": f"r{number}", "model_id": str(number)})
+    return fresh_taxi
+
+
+TFLITE = "--payload=tflite"
+
+
+def test_every_command_knows_the_files_for_devices(devices: Bench) -> None:
+    """They have versions, pins, rollbacks, refusals and a history of their own."""
+    base = str(devices.folder / "edge_models" / "taxi")
+    store = VersionStore(base)
+    assert [one["version"] for one in call(devices, "versions", TFLITE, "--json").json["versions"]] == [2, 1]
+    assert call(devices, "pin", "1", TFLITE).code == 0
+    done = call(devices, "rollback", TFLITE, "--to=1", "--reason=slow on old phones", "--by=ann")
+    assert "Undo: satisfice rollback --payload tflite --to 2 --reason ..." in done.out
+    pushed = open_store(load_config(devices.config, []).config.metadata).get_artifacts_by_type("PushedModel")
+    champion = newest_push(pushed, base)
+    assert champion is not None
+    told = champion.custom_properties
+    assert (told["version"].int_value, told["payload"].string_value, told["model_id"].int_value) == (3, "tflite", 1)
+    refused = store.manifest(2).digest
+    assert list(call(devices, "versions", TFLITE, "--json").json["refused"]) == [refused]
+    assert call(devices, "allow", refused[:12], TFLITE, "--reason=it was the phone").code == 0
+    assert store.marks().refused == {}
+    kinds = [one["kind"] for one in call(devices, "history", TFLITE, "--json").json]
+    assert kinds == ["push", "push", "pin", "rollback", "allow"]
+    assert call(devices, "verify", TFLITE).out.count("every byte as published") == 3
+    assert call(devices, "fsck", TFLITE).out == f"{base}: nothing is wrong.\n"
+    (Path(base) / "3" / "model.tflite").write_bytes(b"other")
+    assert call(devices, "fsck", TFLITE).code == call(devices, "verify", TFLITE).code == 1
+    assert "holds no version yet" in call(devices, "versions").out
+
+
+def test_a_run_lets_a_files_digest_be_pushed_again(devices: Bench) -> None:
+    """`--allow` finds out by itself whether a SavedModel or a file was rolled back."""
+    store = VersionStore(devices.folder / "edge_models" / "taxi")
+    store.rollback(1, by="ann", reason="drill")
+    refused = store.manifest(2).digest
+    act = allow_digest(devices.config, [], refused[:12], reason="checked")
+    assert (act.kind, act.digest, act.base_path) == ("allow", refused, str(store.base_path))
+    assert store.marks().refused == {}
+
+
+@pytest.mark.parametrize("command", [("versions",), ("history",), ("rollback", "--to=1", "--reason=drill")])
+def test_files_for_devices_where_none_are_pushed(shop: Bench, command: tuple[str, ...]) -> None:
+    """It says so, and what would have to be configured; another word for a payload is corrected."""
+    answer = call(shop, *command, TFLITE)
+    assert (answer.code, "names files for devices, and push.edge is not given" in answer.err) == (2, True)
+    answer = call(shop, *command, "--payload=tflight")
+    assert (answer.code, "is no kind of payload; expected saved_model or tflite" in answer.err) == (2, True)

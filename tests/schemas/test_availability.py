@@ -73,6 +73,7 @@ USED = {
     "push.serving.base_path",
     "push.serving.keep_versions",
     "push.edge.base_path",
+    "push.edge.keep_versions",
     "serving.batching.max_batch_size",
     "serving.labels",
     "metadata.sqlite.path",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from components.gate import approval as gate
 from components.lineage.acts import record_missed_rollbacks
@@ -252,3 +254,117 @@ def test_an_approval_that_was_cut_off_goes_on(shop: Workshop, monkeypatch: Any, 
         one for one in shop.store.get_artifacts_by_type("PushedModel") if one.custom_properties["pushed"].int_value == 1
     ]
     assert [one.custom_properties["digest"].string_value for one in champion] == [shop.digest]
+
+
+# --- with files for devices -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Workshop:
+    """One run, whose candidate waits in both its forms."""
+    made = Workshop(tmp_path, edge=True)
+    made.run("run-1", 1, approval="required")
+    return made
+
+
+def test_an_approval_pushes_both_payloads(both: Workshop) -> None:
+    """The file that was chosen goes to devices with the SavedModel, and each has its own push record."""
+    before = both.lineage.decision("run-1")
+    assert before is not None
+    assert before.edge is not None
+    assert (before.edge.outcome, before.edge.variant) == ("pending", "int8")
+    assert not both.devices.exists()
+    decision, push = approve(both)
+    assert push.edge is not None
+    assert (push.version, push.edge.outcome, push.edge.version) == (1, "pushed", 1)
+    assert decision.edge is not None
+    assert decision.edge.reasons[0] == "approved by Ada: looked at the slices"
+    provenance = VersionStore(both.devices).manifest(1).provenance
+    assert (provenance["variant"], provenance["approved_by"]) == ("int8", "Ada")
+    lineage = both.lineage
+    assert lineage.push_result("run-1") == push
+    assert lineage.run_of_version(1) == lineage.run_of_version(1, "tflite") == "run-1"
+    both.train("second")
+    both.run("run-2", 2)
+    compared = both.lineage.decision("run-2")
+    assert compared is not None
+    assert compared.edge is not None
+    assert (compared.edge.champion_version, compared.edge.champion_digest) == (1, before.edge.digest)
+
+
+def test_an_approved_candidate_is_blessed_as_an_admitted_one(both: Workshop) -> None:
+    """TFX's own strategy, which reads blessings, finds nothing while it waits and the candidate afterwards."""
+
+    def blessed() -> list[int]:
+        named = {"Model": Model, "ModelBlessing": ModelBlessing}
+        given = {
+            key: [_as_tfx(kind, one) for one in both.store.get_artifacts_by_type(key)] for key, kind in named.items()
+        }
+        given = {"model": given["Model"], "model_blessing": given["ModelBlessing"]}
+        found = LatestBlessedModelStrategy().resolve_artifacts(both.store, given)
+        return [int(one.id) for one in (found or {}).get("model", [])]
+
+    assert blessed() == []
+    approve(both)
+    (model,) = both.store.get_artifacts_by_type("Model")
+    assert blessed() == [model.id]
+
+
+def _as_tfx(kind: Any, proto: Any) -> Any:
+    made = kind()
+    made.set_mlmd_artifact(proto)
+    return made
+
+
+def test_a_rejection_keeps_both_back(both: Workshop) -> None:
+    """And blesses nothing."""
+    decision = gate.reject(both.store, waiting(both), NO)
+    assert decision.edge is not None
+    assert (decision.edge.outcome, decision.edge.reasons[0]) == ("block", "rejected by Ada: too slow at night")
+    assert not both.devices.exists()
+    blessings = both.store.get_artifacts_by_type("ModelBlessing")
+    assert [one.custom_properties["blessed"].int_value for one in blessings] == [0]
+
+
+def test_devices_have_another_file_than_the_one_it_was_compared_with(both: Workshop) -> None:
+    """By a rollback in the edge directory alone, while the candidate waited."""
+    approve(both)
+    both.train("second")
+    both.run("run-2", 2)
+    both.train("third")
+    both.run("run-3", 3, approval="required")
+    store = VersionStore(both.devices)
+    store.rollback(1, by="Eve", reason="wrong on old phones")
+    with pytest.raises(
+        ApprovalError, match=r"devices have another file than the one .*; expected version 2; got version 3"
+    ):
+        approve(both, "run-3")
+    assert VersionStore(both.served).versions() == (1, 2)
+
+
+@pytest.mark.parametrize("served", ["pushed", "approved"])
+def test_an_approval_after_a_newer_push_is_refused(both: Workshop, served: str) -> None:
+    """Whoever came first, the older candidate is not put over the newer one."""
+    both.train("second")
+    both.run("run-2", 2, approval="required" if served == "approved" else "none")
+    if served == "approved":
+        approve(both, "run-2")
+    with pytest.raises(ApprovalError, match="is superseded by run run-2, which came to push"):
+        approve(both)
+    assert VersionStore(both.served).versions() == VersionStore(both.devices).versions() == (1,)
+
+
+def test_a_file_that_devices_have_and_that_is_gone_blocks_what_is_compared_with_it(both: Workshop) -> None:
+    """Not measured is no pass, and no first run; a person may accept it."""
+    approve(both)
+    both.train("second")
+    both.forget_devices = True
+    both.run("run-2", 2)
+    decision = both.lineage.decision("run-2")
+    assert decision is not None
+    assert decision.edge is not None
+    assert (decision.outcome, decision.edge.outcome) == ("push", "block")
+    results = [result for rung in decision.edge.ladder for result in rung.gates]
+    assert {result.verdict for result in results} == {"not_measured"}
+    assert results[0].reason == "auc of the champion (version 1) was not measured: devices/1 is gone"
+    assert VersionStore(both.devices).versions() == (1,)

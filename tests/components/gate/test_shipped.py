@@ -11,14 +11,20 @@ from schemas.load import load_config
 from tests.workbench import REPOSITORY
 
 UNREACHABLE = {"min": 1e9, "max": -1e9, "max_gap": 0.0, "max_drop": 0.0, "max_ratio_to_champion": 1e-9}
-FILES = {"taxi": "satisfice.yaml", "penguin": "penguin.yaml", "digits": "digits.yaml", "digits.tflite": "digits.yaml"}
-PAYLOADS: dict[str, Payload] = dict.fromkeys(FILES, "saved_model") | {"digits.tflite": "tflite"}
+FILES = {
+    "taxi": "satisfice.yaml",
+    "taxi.tflite": "satisfice.yaml",
+    "penguin": "penguin.yaml",
+    "digits": "digits.yaml",
+    "digits.tflite": "digits.yaml",
+}
+PAYLOADS: dict[str, Payload] = {name: "tflite" if name.endswith(".tflite") else "saved_model" for name in FILES}
 GATES = {name: load_config(REPOSITORY / file).config.gates for name, file in FILES.items()}
 FIGURES = {
     name: Figures.model_validate_json((REPOSITORY / f"tests/resources/figures/{name}.json").read_bytes())
     for name in FILES
 }
-"""Of the taxi and the penguin pipeline's SavedModel, and of the digits pipeline's, and its int8 file."""
+"""Of each pipeline's SavedModel, of the file that the taxi pipeline chose for devices, and of the digits pipeline's int8 file."""
 EACH = [
     (name, index)
     for name, gates in GATES.items()

@@ -123,7 +123,9 @@ def test_bytes_that_were_rolled_back_are_refused_until_they_are_allowed(ladder, 
 def test_what_devices_have_is_found_by_push_records(ladder, tmp_path):
     """Of the edge directory alone; it is measured beside the candidate's files unless it is one of them."""
     base = str(tmp_path / "edge")
-    own, other = (record_of(digest, base, number) for number, digest in ((1, ladder.record.of("int8").digest), (2, "o")))
+    own, other = (
+        record_of(digest, base, number) for number, digest in ((1, ladder.record.of("int8").digest), (2, "o"))
+    )
     elsewhere = record_of("e", str(tmp_path / "served"), 3)
     candidate = metadata_store_pb2.Artifact(uri=str(ladder.folder))
     assert find(candidate, [elsewhere], base) == Found(None, None)

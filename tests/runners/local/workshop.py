@@ -12,7 +12,8 @@ from tfx.orchestration import metadata, pipeline
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from components.gate.component import Gate
+from components.artifact_types import Profile, TFLiteModels
+from components.gate.component import Gate, TFLiteFiles
 from components.lineage import writer
 from components.lineage.reader import Lineage
 from components.lineage.served import newest_push
@@ -22,9 +23,13 @@ from runners.local.graph import Graph, read_graph
 from runners.local.light import run_here
 from runners.local.records import Records
 from runners.local.template import Done
-from schemas.config import GatesConfig, MetadataConfig, PushConfig, SqliteConfig
+from schemas.config import GatesConfig, MetadataConfig, PushConfig, SqliteConfig, TFLiteConfig
 from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figure, Figures
+from schemas.tflite import EXPORT_FILE, Export, Variant, VariantRecord
 from serving.payload import digest
+
+VARIANTS: dict[Variant, float] = {"int8": 0.01, "float32": 0.0}
+"""What is made for devices, and how much worse it is than the SavedModel."""
 
 KINDS = {
     "Model": standard_artifacts.Model,
@@ -36,8 +41,10 @@ KINDS = {
 class Workshop:
     """A folder with a store, a watch directory and a candidate."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, edge: bool = False) -> None:
+        """Makes the candidate; with `edge`, with two files for devices, whose gates are on their AUC."""
+        self.folder, self.edge = folder, edge
+        self.forget_devices = False
         folder.mkdir(parents=True, exist_ok=True)
         self.metadata = MetadataConfig(sqlite=SqliteConfig(path=str(folder / "metadata.db")))
         self.train("graph")
@@ -54,20 +61,73 @@ class Workshop:
         (self.candidate / "ModelRun" / TRAINING_FILE).write_text(json.dumps({"digest": self.digest}))
         figures = Figures(candidate=self.digest, figures=(Figure(metric="auc", value=auc, digest=self.digest, n=100),))
         (self.candidate / "ModelEvaluation" / FIGURES_FILE).write_text(figures.model_dump_json())
+        if self.edge:
+            self._convert(graph, auc)
+
+    def _convert(self, graph: str, auc: float) -> None:
+        """Makes files for devices: a small one that is a little worse, and a large one."""
+        files, records, figures = self.candidate / "TFLiteModels", [], []
+        for variant, loss in VARIANTS.items():
+            (files / variant).mkdir(parents=True)
+            content = b"\x1c\x00\x00\x00TFL3" + f"{graph} {variant}".encode()
+            (files / variant / "model.tflite").write_bytes(content)
+            name = digest(files / variant / "model.tflite")
+            records.append(VariantRecord(variant=variant, digest=name, size_bytes=len(content)))
+            figures.append(Figure(metric="auc", value=auc - loss, payload="tflite", digest=name, n=100))
+        export = Export(
+            saved_model=self.digest,
+            takes="transformed",
+            before_calling=(),
+            representative_rows=1,
+            variants=tuple(records),
+        )
+        (files / EXPORT_FILE).write_text(export.model_dump_json())
+        (self.candidate / "Profile").mkdir()
+        self._measure(figures)
+
+    def _measure(self, figures: list[Figure], champion: Figure | None = None, why_not: str = "") -> None:
+        profile = Figures(
+            candidate=self.digest,
+            champion=champion.digest if champion else "",
+            figures=(*figures, *([champion] if champion else [])),
+            why_no_champion=why_not,
+        )
+        (self.candidate / "Profile" / FIGURES_FILE).write_text(profile.model_dump_json())
+
+    def _measure_champion(self, pushed: Any) -> None:
+        """What the TFLiteEvaluator finds out about the file that devices have."""
+        file = self.candidate / "Profile" / FIGURES_FILE
+        own = list(Figures.model_validate_json(file.read_bytes()).figures)
+        if self.forget_devices:
+            self._measure(own, why_not="devices/1 is gone")
+        else:
+            name = pushed.custom_properties["digest"].string_value
+            self._measure(own, Figure(metric="auc", value=0.9, payload="tflite", digest=name, n=100))
+
+    @property
+    def kinds(self) -> dict[str, Any]:
+        """What is given to the pipeline."""
+        return {**KINDS, **({"TFLiteModels": TFLiteModels, "Profile": Profile} if self.edge else {})}
 
     def pipeline(
         self, minimum: float = 0.5, confirm: dict[str, Any] | None = None, approval: str = "none"
     ) -> pipeline.Pipeline:
         given = {
             name: importer.Importer(source_uri=str(self.candidate / name), artifact_type=kind).with_id(name)
-            for name, kind in KINDS.items()
+            for name, kind in self.kinds.items()
         }
-        model, run, evaluation = (one.outputs["result"] for one in given.values())
-        raw = {"satisfy": [{"metric": "auc", "min": minimum}], "approval": approval}
+        model, run, evaluation, *files = (one.outputs["result"] for one in given.values())
+        served = Channel(type=standard_artifacts.PushedModel)
+        satisfy = [{"metric": "auc", "min": minimum}, {"metric": "auc", "payload": "tflite", "max_drop": 0.02}]
+        raw = {"satisfy": satisfy[: 1 + self.edge], "approval": approval}
         gates = GatesConfig.model_validate(raw, strict=False)
-        gate = Gate(model, run, evaluation, Channel(type=standard_artifacts.PushedModel), gates, "c0ffee")
-        push = PushConfig.model_validate({"serving": {"base_path": str(self.served), "confirm": confirm}}, strict=False)
-        pusher = Pusher(model, gate.outputs["decision"], push, "small")
+        ladder = TFLiteFiles(*files, TFLiteConfig(variants=tuple(VARIANTS)), served) if files else None
+        gate = Gate(model, run, evaluation, served, gates, "c0ffee", tflite=ladder)
+        edge = {"base_path": str(self.devices)} if self.edge else None
+        push = PushConfig.model_validate(
+            {"serving": {"base_path": str(self.served), "confirm": confirm}, "edge": edge}, strict=False
+        )
+        pusher = Pusher(model, gate.outputs["decision"], push, "small", tflite=files[0] if files else None)
         return pipeline.Pipeline(
             pipeline_name="small",
             pipeline_root=str(self.folder / "root"),
@@ -84,6 +144,10 @@ class Workshop:
         return self.folder / "served"
 
     @property
+    def devices(self) -> Path:
+        return self.folder / "devices"
+
+    @property
     def store(self) -> Any:
         return open_store(self.metadata)
 
@@ -94,7 +158,7 @@ class Workshop:
     def imported(self, graph: Graph, records: Records) -> dict[str, Any]:
         """The model and what belongs to it, as importers put them out."""
         found = {}
-        for name in KINDS:
+        for name in self.kinds:
             node = graph.node(name)
             execution = records.begin(node, {}, {})
             found[name] = records.output(node, "result", str(self.candidate / name))
@@ -111,8 +175,12 @@ class Workshop:
         store = self.store
         execution = writer.open_run(store, run_id, started_ms, "small", "{}", "c0ffee", "local")
         graph, records = self.graph(run_id, **options), Records(store)
-        pushed = newest_push(store.get_artifacts_by_type("PushedModel"), str(self.served)) if started_ms > 1 else None
-        _, inputs = judged(self, graph, records, [pushed] if pushed is not None else [])
+        pushes = store.get_artifacts_by_type("PushedModel") if started_ms > 1 else []
+        found = [newest_push(pushes, str(path)) for path in (self.served, self.devices)]
+        served, served_file = ([one] if one is not None else [] for one in found)
+        if served_file:
+            self._measure_champion(served_file[0])
+        _, inputs = judged(self, graph, records, served, served_file)
         assert self.here(graph, "Pusher", inputs, records).result == {}
         decision = self.lineage.decision(run_id)
         assert decision is not None
@@ -123,15 +191,23 @@ class Workshop:
 
 
 def judged(
-    shop: Workshop, graph: Graph, records: Records, served: list[Any] | None = None
+    shop: Workshop,
+    graph: Graph,
+    records: Records,
+    served: list[Any] | None = None,
+    served_file: list[Any] | None = None,
 ) -> tuple[Done, dict[str, list[Any]]]:
     """Runs the Gate; how it ended, and what the Pusher needs."""
     given = shop.imported(graph, records)
     model = [given["Model"]]
     inputs = {"model": model, "model_run": [given["ModelRun"]], "evaluation": [given["ModelEvaluation"]]}
+    files = {"tflite": [given["TFLiteModels"]]} if shop.edge else {}
+    if shop.edge:
+        inputs |= {**files, "tflite_profile": [given["Profile"]], "served_file": served_file or []}
     done = shop.here(graph, "Gate", {**inputs, "served": served or []}, records)
     execution = records.execution_of(graph.node("Gate"))
     return done, {
         "model": model,
+        **files,
         **{key: records.outputs_of(execution)[key] for key in ("decision",) if not done.result},
     }

@@ -37,6 +37,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _QUALITY = {"satisfice.yaml": "auc", "digits.yaml": "sparse_categorical_accuracy"}
 _CALLS = 300
+_RUN_FILE = "run.json"
+_MADE = ("TFLiteExporter", "TFLiteEvaluator")
+_LARGEST_SHARE, _LARGEST_LOSS, _LONGEST_S = 0.30, 0.005, 10.0
 _COLUMNS = (
     ("size", "size_mb", 1e3, "{:.1f} kB"),
     ("packed", "compressed_size_mb", 1e3, "{:.1f} kB"),
@@ -70,24 +73,25 @@ def run_case(name: str) -> None:
     folder.mkdir(parents=True)
     text = yaml.safe_dump(_config(source, compression), sort_keys=False)
     (folder / source).write_text(text, encoding="utf-8")
-    _satisfice("run", folder / source)
+    result = _satisfice("run", folder / source)
+    (folder / _RUN_FILE).write_text(json.dumps(result), encoding="utf-8")
 
 
 def read_case(name: str) -> dict[str, Any]:
     """What a run of the case decided by.
 
     Returns:
-        `ladder`, `nodes` (seconds), `quality` (name of the metric), `saved_model` (figures), `compression` (the Trainer's
-        record, or None).
+        `ladder`, `nodes` (wall and CPU seconds), `quality` (name of the metric), `saved_model` (figures), `compression`
+        (the Trainer's record, or None).
     """
-    source, _ = CASES[name]
-    folder, quality = _folder(name), _QUALITY[source]
-    result = _satisfice("show", "latest", folder / source)
+    quality = _QUALITY[CASES[name][0]]
+    folder = _folder(name)
+    result = json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))
     (training,) = folder.glob("pipelines/*/Trainer/model_run/*/training.json")
     (model,) = folder.glob("pipelines/*/Trainer/model/*/Format-Serving")
     return {
         "ladder": result["decision"]["edge"]["ladder"],
-        "nodes": {node["node"]: node["seconds"] for node in result["nodes"]},
+        "nodes": {node["node"]: (node["seconds"], node["cpu_s"]) for node in result["nodes"]},
         "quality": quality,
         "saved_model": {
             "size_mb": sum(file.stat().st_size for file in model.rglob("*") if file.is_file()) / 1e6,
@@ -120,6 +124,8 @@ def _config(source: str, compression: Mapping[str, Any]) -> dict[str, Any]:
     raw["data"]["source"]["path"] = str(REPOSITORY / raw["data"]["source"]["path"])
     raw["data"]["schema"] = str(REPOSITORY / raw["data"]["schema"])
     raw["export"] = {"tflite": {"variants": list(VARIANTS), **compression}}
+    raw["runner"] = {"max_parallel": 1}  # so that each node's seconds are its own
+    raw["gates"].pop("intervals", None)
     own = [gate for gate in raw["gates"]["satisfy"] if gate.get("payload", "saved_model") == "saved_model"]
     raw["gates"]["satisfy"] = [
         *(gate for gate in own if gate["metric"] == _QUALITY[source]),
@@ -150,6 +156,7 @@ def _section(found: Mapping[str, Mapping[str, Any]]) -> str:
         f"`python -m bench.tflite`; {machine()}. Quality, differences and classes on the whole `eval` split, by LiteRT's "
         "interpreter on the file itself, against the SavedModel; p50 of one row with one thread, all variants in turns in "
         "one process (the SavedModel's apart, through TensorFlow); packed with gzip.",
+        _targets(found),
     ]
     for name, case in found.items():
         parts += [f"### {name}", _table(case), _told(case)]
@@ -168,14 +175,41 @@ def _table(case: Mapping[str, Any]) -> str:
     return table(["", *(title for title, *_ in _COLUMNS), case["quality"], "size / float32"], lines)
 
 
+def _targets(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is wanted of the files, and what was reached, as far as the cases tell."""
+    lines = []
+    ladders = {name: {rung["variant"]: rung["figures"] for rung in case["ladder"]} for name, case in found.items()}
+    if "taxi" in found:
+        spent = [found["taxi"]["nodes"][node] for node in _MADE]
+        wall, cpu = (sum(one[index] or 0.0 for one in spent) for index in (0, 1))
+        reached = f"{wall:.1f} s ({cpu:.1f} s of CPU)"
+        lines.append(["taxi: five variants made, evaluated and measured", reached, f"at most {_LONGEST_S:.0f} s"])
+    if "digits" in found:
+        digits = ladders["digits"]
+        share = digits["int8"]["size_mb"] / digits["float32"]["size_mb"]
+        lines.append(["digits: size of int8 / float32", f"{share:.3f}", f"at most {_LARGEST_SHARE}"])
+        quality = found["digits"]["quality"]
+        float_, plain = found["digits"]["saved_model"][quality], digits["int8"][quality]
+        lines.append(["digits: accuracy of int8 less that of the float model", f"{plain - float_:+.4f}", ""])
+        for name in found.keys() & {"digits, quantization-aware"}:
+            aware = ladders[name]["int8"][quality]
+            told = f"{aware - float_:+.4f}"
+            lines.append(["digits: the same, trained quantization-aware", told, f"at least -{_LARGEST_LOSS}"])
+        for name in found.keys() & {"digits, pruned to 80 %", "digits, 16 values per layer"}:
+            for variant in ("float32", "int8"):
+                packed = [ladder[variant]["compressed_size_mb"] for ladder in (ladders[name], digits)]
+                lines.append([f"{name}: packed size of {variant} / that of digits", f"{packed[0] / packed[1]:.3f}", ""])
+    return table(["", "reached", "target"], sorted(lines))
+
+
 def _cells(figures: Mapping[str, float], quality: str) -> list[str]:
     cells = [form.format(figures[key] * scale) if key in figures else "" for _, key, scale, form in _COLUMNS]
     return [*cells, f"{figures[quality]:.4f}" if quality in figures else ""]
 
 
 def _told(case: Mapping[str, Any]) -> str:
-    exporter, evaluator = (case["nodes"][node] for node in ("TFLiteExporter", "TFLiteEvaluator"))
-    text = f"Converting took {exporter:.1f} s, evaluating and measuring {evaluator:.1f} s."
+    told = [f"{wall:.1f} s ({cpu or 0:.1f} s of CPU)" for wall, cpu in (case["nodes"][node] for node in _MADE)]
+    text = f"Converting took {told[0]}, evaluating and measuring {told[1]}, each alone on the machine."
     if case["compression"]:
         before, after = (case["compression"][key] for key in ("before", "after"))
         name = next(key for key in before if key != "val_loss")

@@ -106,6 +106,7 @@ Duration = Annotated[
     str, Field(pattern=r"^\d+[smhd]$"), _expect("a number with its unit s, m, h or d, such as '30m' or '6h'")
 ]
 Variant = Literal["float32", "float16", "dynamic_int8", "int8", "int16x8"]
+Takes = Literal["transformed", "raw"]
 Quantity = Annotated[int | str, _expect("a whole number, or text as Kubernetes has it, such as '8Gi' or '500m'")]
 
 
@@ -255,11 +256,13 @@ class ClusteringConfig(Section):
 class TFLiteConfig(Section):
     """Which `.tflite` files are made of the model, and which of them ships.
 
-    `blocks_saved_model`: where no variant passes its gates, the SavedModel is not pushed either. `quantization_aware`,
+    `takes`: what a device hands in: the transformed features, which it has to compute itself, or the raw columns, where all
+    of the preprocessing has kernels on devices. `blocks_saved_model`: where no variant passes its gates, the SavedModel is not pushed either. `quantization_aware`,
     `pruning`, `clustering`: one of them at most, part of training, for `training.backend: tf_keras`.
     """
 
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = ("float32",)
+    takes: Takes = "transformed"
     choose: Literal["smallest_passing"] = "smallest_passing"
     blocks_saved_model: bool = False
     pruning: PruningConfig | None = None

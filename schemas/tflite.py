@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.config import Variant
+from schemas.config import Takes, Variant
 
 __all__ = ["EXPORT_FILE", "VARIANTS", "Export", "Takes", "TensorRecord", "Variant", "VariantRecord"]
 
 EXPORT_FILE = "tflite_export.json"
 """Name of the record in its artifact; each variant stands beside it as `VARIANT/model.tflite`."""
-
-Takes = Literal["transformed", "raw"]
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 

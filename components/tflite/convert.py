@@ -192,11 +192,10 @@ def convert(source: Source, variant: Variant, representative: Features, folder: 
 
 def _unfit(source: Source, variant: Variant, representative: Features) -> list[str]:
     """Why the variant cannot be made, before the converter is asked."""
-    problems = [
-        f"takes text ({name}), which no device kernel quantizes or embeds. "
-        "Let preprocessing_fn turn it into a number (tft.compute_and_apply_vocabulary)."
-        for name in source.texts
-    ]
+    remedy = "Let preprocessing_fn turn it into a number (tft.compute_and_apply_vocabulary)."
+    if source.takes == "raw":
+        remedy = "Set export.tflite.takes to transformed: the device then does what preprocessing_fn does with it."
+    problems = [f"takes text ({name}), which no device kernel quantizes or embeds. {remedy}" for name in source.texts]
     if variant == "int16x8" and source.trained_for_int8:
         problems.append(
             "was trained for activations of 8 bits (export.tflite.quantization_aware), which cannot become 16. "
@@ -335,14 +334,17 @@ def _told(source: Source, error: Exception) -> str:
     operators = sorted({name for name in named | set(_DETAIL.findall(text)) if name.isidentifier()})
     if operators:
         return " ".join(_without_kernel(source, name) for name in operators)
-    return f"does not convert: {_first_line(error)}. Take another variant, or change the model."
+    return f"does not convert: {_first_line(error).rstrip('.')}. Take another variant, or change the model."
 
 
 def _without_kernel(source: Source, operator: str) -> str:
     layers = layers_with(source.function.graph, operator)
     where = f" (layer {', '.join(layers)})" if layers else ""
+    elsewhere = "move it into preprocessing_fn"
+    if source.takes == "raw":
+        elsewhere = "set export.tflite.takes to transformed where it is preprocessing_fn's"
     return (
-        f"{operator}{where} has no TFLite kernel. Replace it by what has one, or move it into preprocessing_fn; "
+        f"{operator}{where} has no TFLite kernel. Replace it by what has one, or {elsewhere}; "
         "runtimes with TensorFlow's own kernels (Flex) are not shipped to."
     )
 

@@ -56,10 +56,12 @@ class Executor(base_executor.BaseExecutor):
         """Measures. See `TFLiteEvaluator` for what it reads and writes."""
         from tensorflow_model_analysis.proto import config_pb2
 
+        from components import progress
         from components.evaluator.executor import raw_types_of
         from components.tflite.measure import Split, measure
         from components.tflite.quality import Subject
 
+        progress.begin("answers", None)
         folder = Path(artifact_utils.get_single_uri(input_dict["tflite"]))
         export = Export.model_validate_json((folder / EXPORT_FILE).read_bytes())
         model = artifact_utils.get_single_instance(input_dict["model"])

@@ -31,17 +31,22 @@ class Executor(base_executor.BaseExecutor):
         import tensorflow_transform as tft
 
         from components.tflite.convert import export, opened
-        from components.tflite.preprocessing import before_calling
-        from components.tflite.representative import features_of, sample
+        from components.tflite.preprocessing import before_calling, before_calling_raw
+        from components.tflite.representative import features_of, raw_features_of, sample
 
         config = TFLiteConfig.model_validate_json(exec_properties["export"])
         model = artifact_utils.get_single_instance(input_dict["model"])
         pattern = Path(io_utils.all_files_pattern(artifact_utils.get_split_uri(input_dict["examples"], _SPLIT)))
         transform = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
         output = artifact_utils.get_single_instance(output_dict["tflite"])
-        with opened(path_utils.serving_model_path(model.uri)) as source:
-            before = before_calling(source.arguments, transform.transform_savedmodel_dir)
-            rows = features_of(source, sample(pattern.parent.glob(pattern.name)))
+        examples = sample(pattern.parent.glob(pattern.name))
+        with opened(path_utils.serving_model_path(model.uri), config.takes) as source:
+            if config.takes == "raw":
+                before = before_calling_raw(source.arguments, transform.raw_feature_spec())
+                rows = raw_features_of(source.arguments, transform.raw_feature_spec(), examples)
+            else:
+                before = before_calling(source.arguments, transform.transform_savedmodel_dir)
+                rows = features_of(source, examples)
             record = export(source, config.variants, rows, Path(output.uri), before)
         output.digest = record.saved_model
         output.set_int_custom_property("variants", sum(one.shippable for one in record.variants))
@@ -85,14 +90,14 @@ class TFLiteExporter(base_component.BaseComponent):
             model: the candidate.
             examples: raw.
             transform_graph: tells which columns the features are made of.
-            tflite: the configuration's section, of which the variants count.
+            tflite: the configuration's section, of which the variants count, and what they take.
         """
         super().__init__(
             TFLiteExporterSpec(
                 model=model,
                 examples=examples,
                 transform_graph=transform_graph,
-                export=TFLiteConfig(variants=tflite.variants).model_dump_json(),
+                export=TFLiteConfig(variants=tflite.variants, takes=tflite.takes).model_dump_json(),
                 code_fingerprint=code_fingerprint("components.tflite", "serving", "schemas"),
                 tflite=types.Channel(type=TFLiteModels),
             )

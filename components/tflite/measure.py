@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from components import progress
 from components.evaluator.fit import Unsupported
+from components.evaluator.rows import Rows
 from components.tflite.convert import file_of
 from components.tflite.cost import costs
-from components.tflite.quality import Subject, judge, read_split
+from components.tflite.quality import MODEL, Subject, judge, read_split
+from components.tflite.representative import examples_in, raw_features_of
+from components.trainer.export import raw_spec_of
 from schemas.decision import Figure, Figures
 from schemas.tflite import Export
 
@@ -58,11 +65,15 @@ def measure(export: Export, folder: Path, split: Split, champion: Subject | None
     figures: list[Figure] = []
     notes: list[str] = []
     try:
-        rows, config = read_split(split.files, split.saved_model, split.eval_config, names, split.raw_types)
+        transformed = names if export.takes == "transformed" else set()
+        rows, config = read_split(split.files, split.saved_model, split.eval_config, transformed, split.raw_types)
     except Unsupported as reason:
         return Figures(candidate=export.saved_model, notes=(f".tflite files were not measured: {reason}",))
+    if export.takes == "raw":
+        rows = _with_raw_features(rows, names, split)
     for name, subject in everyone.items():
         found = judge(subject, rows, config, split.schema)
+        progress.advance(rows.count)
         figures += found.figures
         if found.problem:
             notes.append(f"{name}: {found.problem}")
@@ -80,3 +91,11 @@ def measure(export: Export, folder: Path, split: Split, champion: Subject | None
         figures=tuple(figures),
         notes=tuple(notes),
     )
+
+
+def _with_raw_features(rows: Rows, names: Iterable[str], split: Split) -> Rows:
+    """The rows with what files take that hold the preprocessing."""
+    spec = raw_spec_of(split.schema)
+    batches = [raw_features_of(names, spec, batch) for batch in examples_in(split.files)]
+    features = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+    return dataclasses.replace(rows, features={MODEL: features})

@@ -21,11 +21,12 @@ from schemas.decision import Figure
 from schemas.errors import InterpreterError
 from schemas.metrics import PROFILED
 
-__all__ = ["Judged", "Subject", "judge", "quality_figures", "read_split"]
+__all__ = ["MODEL", "Judged", "Subject", "judge", "quality_figures", "read_split"]
 
 Array = npt.NDArray[Any]
 
-_MODEL = ""
+MODEL = ""
+"""Under which the one model stands in `Rows`."""
 _HOW = "LiteRT's interpreter on each row of the eval split"
 
 
@@ -74,7 +75,7 @@ def read_split(
     """
     config = utils.update_eval_config_with_defaults(eval_config, has_baseline=False, rubber_stamp=True)
     (spec,) = config.model_specs
-    rows = read_rows(files, {_MODEL: (saved_model, spec)}, config.slicing_specs, raw_types, features)
+    rows = read_rows(files, {MODEL: (saved_model, spec)}, config.slicing_specs, raw_types, features)
     return rows, config
 
 
@@ -86,9 +87,9 @@ def judge(subject: Subject, rows: Rows, config: Any, schema: Any = None) -> Judg
         rows, config: from `read_split`.
         schema: of the data, or None.
     """
-    reference = rows.predictions[_MODEL]
+    reference = rows.predictions[MODEL]
     try:
-        answers = predict(subject.path, rows.features[_MODEL])
+        answers = predict(subject.path, rows.features[MODEL])
     except InterpreterError as error:
         return _unwell(subject, f"{error.problem}. {error.remedy}".rstrip())
     if answers.shape != reference.shape:
@@ -96,7 +97,7 @@ def judge(subject: Subject, rows: Rows, config: Any, schema: Any = None) -> Judg
     problem = ailment(answers, reference)
     if problem:
         return _unwell(subject, problem)
-    own = dataclasses.replace(rows, predictions={_MODEL: answers})
+    own = dataclasses.replace(rows, predictions={MODEL: answers})
     figures = [
         *quality_figures(own, config, schema, subject.digest),
         *_parity(subject, answers, reference, rows.slices),

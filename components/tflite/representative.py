@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.tflite.convert import Source
+from components.trainer.requests import MISSING_INT, request_name
 
-__all__ = ["ROWS", "features_of", "sample"]
+__all__ = ["ROWS", "examples_in", "features_of", "raw_features_of", "sample"]
 
 ROWS = 500
 """Each costs the converter a call. All rows would widen the ranges to the outliers, and coarsen what is common."""
@@ -37,7 +38,7 @@ def sample(files: Iterable[str | Path], rows: int = ROWS, seed: int = 0) -> Arra
     random = np.random.default_rng(seed)
     kept: Array = np.zeros(0, object)
     lots: Array = np.zeros(0, np.float64)
-    for batch in _batches(sorted(str(file) for file in files)):
+    for batch in examples_in(sorted(str(file) for file in files)):
         kept = np.concatenate([kept, np.asarray(batch, object)])
         lots = np.concatenate([lots, random.random(len(batch))])
         if len(kept) > rows:
@@ -62,7 +63,33 @@ def features_of(source: Source, examples: Array) -> dict[str, Array]:
     return {name: transformed[name].numpy() for name in source.arguments}
 
 
-def _batches(files: Sequence[str]) -> Iterable[Array]:
+def raw_features_of(arguments: Iterable[str], spec: Mapping[str, Any], examples: Array) -> dict[str, Array]:
+    """The same for a file that takes raw features: one value for each row, or what says that it is missing.
+
+    Args:
+        arguments: names of the file's arguments.
+        spec: parsing specification of the raw features: feature name to FixedLen or VarLen.
+        examples: serialized tf.Examples.
+    """
+    wanted = set(arguments)
+    forms = {feature: form for feature, form in spec.items() if request_name(feature) in wanted}
+    parsed = tf.io.parse_example(tf.constant(list(examples), tf.string), forms)
+    return {request_name(feature): _as_requested(parsed[feature]) for feature in forms}
+
+
+def _as_requested(parsed: Any) -> Array:
+    if isinstance(parsed, tf.SparseTensor):
+        missing = np.nan if parsed.dtype.is_floating else "" if parsed.dtype == tf.string else MISSING_INT
+        shape = tf.stack([parsed.dense_shape[0], tf.maximum(parsed.dense_shape[1], 1)])
+        dense = tf.sparse.to_dense(tf.SparseTensor(parsed.indices, parsed.values, shape), missing)
+        first: Array = dense[:, 0].numpy()
+        return first
+    values: Array = parsed.numpy()
+    return values[:, 0] if values.shape[1:] == (1,) else values
+
+
+def examples_in(files: Sequence[str]) -> Iterable[Array]:
+    """The serialized tf.Examples of TFRecord files in batches, in their order."""
     for file in files:
         compression = "GZIP" if file.endswith(".gz") else ""
         records = tf.data.TFRecordDataset(file, compression, buffer_size=_READ_BUFFER_BYTES)

@@ -48,6 +48,7 @@ USED = {
     "training.early_stopping.patience",
     "export.tflite.variants",
     "export.tflite.choose",
+    "export.tflite.takes",
     "export.tflite.blocks_saved_model",
     "export.tflite.quantization_aware",
     "export.tflite.pruning.final_sparsity",

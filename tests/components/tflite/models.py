@@ -58,6 +58,23 @@ def tabular_rows(count: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
+def raw(keras: ModuleType, folder: Path, dtype: Any = tf.float32) -> Path:
+    """The signature that takes raw columns, one value a row, with a preprocessing that devices have kernels for."""
+    keras.utils.set_random_seed(SEED)
+    fare = keras.Input((1,), name="fare", dtype="float32")
+    module = _Module(keras.Model({"fare": fare}, keras.layers.Dense(1, activation="sigmoid")(fare)))
+
+    @tf.function(input_signature=[{"fare": tf.TensorSpec([None], dtype, name="fare")}])
+    def serving_default(given):
+        value = tf.strings.to_number(given["fare"]) if dtype == tf.string else given["fare"]
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(value)), ["missing"])]):
+            scaled = (tf.expand_dims(value, -1) - 12.0) / 7.0
+        return {"outputs": module.model({"fare": scaled}, training=False)}
+
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serving_default})
+    return folder
+
+
 def image(keras: ModuleType, folder: Path) -> Path:
     """A convolution with batch normalization, for small images."""
     keras.utils.set_random_seed(SEED)

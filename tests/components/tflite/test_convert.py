@@ -170,3 +170,28 @@ def test_a_model_without_the_signature_is_refused(ladder):
     told = r"has no signature 'serving_default'.*got transformed.*Train it anew"
     with pytest.raises(SatisficeError, match=told), convert.opened(ladder.saved_model, "raw"):
         pass
+
+
+def test_a_file_may_take_raw_columns(tmp_path):
+    """It holds the preprocessing, and answers as the SavedModel's serving signature does."""
+    saved_model = models.raw(tf_keras, tmp_path / "model")
+    rows = {"fare": np.linspace(1, 40, 60, dtype=np.float32)}
+    with convert.opened(saved_model, "raw") as source:
+        record = convert.export(source, ("float32", "int8"), rows, tmp_path)
+        reference = source.function(fare=tf.constant(rows["fare"]))["outputs"].numpy()
+    assert record.takes == "raw"
+    for one, far in zip(record.variants, (1e-6, 0.05), strict=True):
+        assert one.shippable, one.problems
+        assert one.inputs["fare"].shape == (-1,)
+        assert np.abs(interpret.predict(convert.file_of(tmp_path, one.variant), rows) - reference).max() < far
+
+
+def test_raw_text_is_left_to_the_device(tmp_path):
+    """A preprocessing that looks words up does not convert, and the remedy is the other way to take features."""
+    saved_model = models.raw(tf_keras, tmp_path / "model", tf.string)
+    with convert.opened(saved_model, "raw") as source:
+        record = convert.convert(source, "float32", {}, tmp_path)
+    assert record.problems == (
+        "takes text (fare), which no device kernel quantizes or embeds. "
+        "Set export.tflite.takes to transformed: the device then does what preprocessing_fn does with it.",
+    )

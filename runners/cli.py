@@ -224,8 +224,9 @@ def show(
                 console.print(f"gate: {decision.outcome}: {reason}", markup=False, soft_wrap=True)
             for note in decision.notes:
                 console.print(f"note: {note}", markup=False, soft_wrap=True)
-        if push:
-            console.print(f"pusher: {push.outcome}: {push.reason}", markup=False, soft_wrap=True)
+        for name, pushed in (("pusher", push), ("devices", push.edge if push else None)):
+            if pushed:
+                console.print(f"{name}: {pushed.outcome}: {pushed.reason}", markup=False, soft_wrap=True)
         if found.error:
             console.print(found.error, markup=False, soft_wrap=True)
 

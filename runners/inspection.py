@@ -11,6 +11,8 @@ from serving.tflite_file import Graph, Tensor, TFLiteFile
 __all__ = ["lines"]
 
 _SHOWN = 40
+_INITIALIZER = "__saved_model_init_op"
+"""Stands among the signatures, and is none that anyone calls."""
 
 
 def lines(found: Inspection, *, tensors: bool = False) -> Iterator[str]:
@@ -77,6 +79,8 @@ def _meta_graph(graph: MetaGraph, limit: int | None) -> Iterator[str]:
     yield f"graph for {', '.join(graph.tags) or 'no tag'}, TensorFlow {graph.tensorflow}, {graph.functions} functions"
     yield f"  operators    {_counted(graph.operators)}"
     for signature in graph.signatures:
+        if signature.name == _INITIALIZER:
+            continue
         yield f"signature {signature.name!r}"
         yield from (f"  in   {name}: {_spec(spec)}" for name, spec in signature.inputs.items())
         yield from (f"  out  {name}: {_spec(spec)}" for name, spec in signature.outputs.items())

@@ -122,6 +122,17 @@ class Why:
         ]
         return "\n\n".join(parts)
 
+    def _files(self) -> list[str]:
+        edge = self.decision.edge if self.decision is not None else None
+        pushed = self.push.edge if self.push is not None else None
+        if edge is None:
+            return []
+        done = pushed.reason if pushed is not None else edge.reasons[0]
+        return [
+            f"{edge.variant or 'none'}: {done}",
+            f"`satisfice why {self.run.run_id} --payload tflite` shows the ladder",
+        ]
+
     def _sections(self) -> list[tuple[str, list[str]]]:
         nearest = self.nearest
         notes = list(self.decision.notes) if self.decision is not None else []
@@ -132,6 +143,7 @@ class Why:
             ("To pass", self.changes),
             ("Nearest to failing", [_distance(nearest)] if nearest else []),
             ("Approval", told),
+            ("Files for devices", self._files()),
             ("Notes", notes),
         ]
         return [(heading, lines) for heading, lines in sections if lines]

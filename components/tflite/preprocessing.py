@@ -21,7 +21,7 @@ def before_calling(arguments: Mapping[str, Any], transform_dir: str) -> list[str
     preprocessing = Preprocessing(transform_dir)
     return [
         f"{name}: {spec.dtype.name} of shape {[int(size) for size in spec.shape[1:]]}, made by preprocessing_fn of "
-        f"{', '.join(sorted(preprocessing.inputs_of([name]))) or 'no column'}"
+        f"{', '.join(sorted(preprocessing.made_of(name))) or 'no column'}"
         for name, spec in sorted(arguments.items())
     ]
 

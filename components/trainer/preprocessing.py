@@ -34,6 +34,21 @@ class Preprocessing:
         wanted = {name: tensor for name, tensor in self._outputs.items() if name in outputs}
         return set(graph_tools.get_dependent_inputs(self._function.graph, self._inputs, wanted))
 
+    def made_of(self, output: str) -> set[str]:
+        """Names of the raw features whose values go into a transformed feature.
+
+        Unlike `inputs_of`, what merely has to have happened before, as the loading of all vocabularies, does not count.
+        """
+        owners = {op: name for name, tensor in self._inputs.items() for op in _operations(tensor)}
+        found, seen, left = set(), set(), _operations(self._outputs[output])
+        while left:
+            op = left.pop()
+            if op not in seen:
+                seen.add(op)
+                found |= {owners[op]} if op in owners else set()
+                left += [tensor.op for tensor in op.inputs]
+        return found
+
     def checked(self) -> set[str]:
         """Names of the raw features that assertions of the preprocessing look at, whatever is asked for."""
         graph = self._function.graph
@@ -52,3 +67,8 @@ class Preprocessing:
             given |= tf2_utils.supply_missing_inputs(self._inputs, 1, sorted(missing))
         transformed = self._function(*tf.nest.flatten(given, expand_composites=True))
         return {name: transformed[name] for name in outputs}
+
+
+def _operations(tensor: Any) -> list[Any]:
+    """That give a tensor, or the parts of a sparse one."""
+    return [part.op for part in tf.nest.flatten(tensor, expand_composites=True)]

@@ -121,7 +121,7 @@ def test_a_file_that_was_quantized_by_wrong_rows_is_blocked_by_parity(nodes: Nod
     monkeypatch.setattr(representative, "features_of", scaled)
     export = nodes.convert("int8", "float16")
     assert all(one.shippable for one in export.variants)
-    assert any(line.startswith("log_fare: float32 of shape [1], made by") for line in export.before_calling)
+    assert "log_fare: float32 of shape [1], made by preprocessing_fn of fare" in export.before_calling
     figures = nodes.measure()
     edge = nodes.decide()
     assert (edge.outcome, edge.variant) == ("push", "float16")

@@ -47,6 +47,8 @@ def test_what_a_feature_is_made_of(preprocessing: Preprocessing) -> None:
     assert preprocessing.inputs_of({"sum", "letters"}) == {"one", "flat", "word"}
     assert preprocessing.inputs_of({LABEL}) == {"target", "answer"}
     assert preprocessing.inputs_of(set()) == set()
+    assert preprocessing.made_of("pair") == {"pair"}
+    assert preprocessing.made_of(LABEL) == {"target", "answer"}
 
 
 def test_the_graph_may_come_with_its_functions_wrapped(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

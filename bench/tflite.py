@@ -75,6 +75,8 @@ def run_case(name: str) -> None:
     (folder / source).write_text(text, encoding="utf-8")
     result = _satisfice("run", folder / source)
     (folder / _RUN_FILE).write_text(json.dumps(result), encoding="utf-8")
+    if result["outcome"] != "pushed":
+        raise SystemExit(f"{name}: the run ended as {result['outcome']}: {result['error']}")
 
 
 def read_case(name: str) -> dict[str, Any]:

@@ -224,9 +224,8 @@ def show(
                 console.print(f"gate: {decision.outcome}: {reason}", markup=False, soft_wrap=True)
             for note in decision.notes:
                 console.print(f"note: {note}", markup=False, soft_wrap=True)
-        for name, pushed in (("pusher", push), ("devices", push.edge if push else None)):
-            if pushed:
-                console.print(f"{name}: {pushed.outcome}: {pushed.reason}", markup=False, soft_wrap=True)
+        for line in _push_lines(push):
+            console.print(line, markup=False, soft_wrap=True)
         if found.error:
             console.print(found.error, markup=False, soft_wrap=True)
 
@@ -571,6 +570,12 @@ def _runner(name: str) -> Literal["local", "tfx-local"]:
     raise ConfigError(
         "command line", [Fault("--runner", "is not a runner", " or ".join(known), name, close_match(name, known))]
     )
+
+
+def _push_lines(push: Any) -> list[str]:
+    """What the Pusher did with each payload; nothing where it did not run."""
+    done = {"pusher": push, "devices": push.edge if push else None}
+    return [f"{name}: {one.outcome}: {one.reason}" for name, one in done.items() if one]
 
 
 def _payload(name: str) -> Literal["saved_model", "tflite"]:

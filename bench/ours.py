@@ -111,11 +111,16 @@ def run(config: Path, log: Path) -> Ended:
 
 
 def write_config(config: Path, csv: Path, work: Path) -> Path:
-    """A copy of a configuration that reads one CSV file and writes below one folder."""
+    """A copy of a configuration that reads one CSV file and writes below one folder.
+
+    No files for devices are made: nobody with whom the run is compared makes any.
+    """
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["data"]["source"]["path"] = str(csv)
     values["data"]["schema"] = str(config.parent / values["data"]["schema"])
-    values["push"]["serving"]["base_path"] = str(work / "serving")
+    values["push"] = {"serving": {**values["push"]["serving"], "base_path": str(work / "serving")}}
+    values.pop("export", None)
+    values["gates"]["satisfy"] = [gate for gate in values["gates"]["satisfy"] if gate.get("payload") != "tflite"]
     values["metadata"] = {"sqlite": {"path": str(work / "metadata.db")}}
     copy = work / config.name
     copy.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -101,7 +101,7 @@ def _component(name: str, folder: Path) -> Any:
 def _count(folder: Path) -> int:
     """Records in the files of a split, gzipped or not."""
     from bench.stock_tfx import count_rows
-    from components.example_gen.encode import count_records
+    from components.example_gen.records import count_records
 
     plain = [file for file in folder.glob("*tfrecord*") if file.suffix != ".gz"]
     return count_rows(folder) + sum(count_records(file) for file in plain)

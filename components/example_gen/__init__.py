@@ -15,6 +15,7 @@ __all__ = [
     "on_beam",
     "parquet_files",
     "read",
+    "records",
     "shards",
     "sidecar",
     "source_files",

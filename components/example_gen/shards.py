@@ -13,9 +13,9 @@ import itertools
 import json
 import os
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +26,8 @@ import pyarrow as pa
 
 from components import progress
 from components.example_gen.casting import kind_of_type
-from components.example_gen.encode import count_records, encode
+from components.example_gen.encode import encode
+from components.example_gen.records import RecordFile, count_records, framed
 from components.example_gen.sidecar import COLUMNS_FOLDER, SplitColumns
 from components.example_gen.split import split_of
 from schemas.errors import DataError, shorten
@@ -53,7 +54,10 @@ _RECORDS_FILE = "data_tfrecord-{:05}-of-{:05}"
 # Beside the `Split-*` folders, which readers glob, never in one of them.
 _UNFINISHED = ".unfinished"
 _SHARD_FILE = "shard.json"
-_ENCODED_ROWS = 8192
+_ENCODED_ROWS = 32_768
+_ENCODERS = 2
+"""Threads that encode: NumPy and Arrow let others run meanwhile."""
+_Encoding = dict[str, "Future[pa.Buffer]"]
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,8 @@ def write_shard(batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], f
     """
     half = folder.with_name(f"{folder.name}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
-        meant, columns = _write(batches, weights, half)
         files = {name: f"{_split_folder(name)}/{_RECORDS_FILE.format(0, 1)}" for name in weights}
+        meant, columns, written = _write(batches, weights, half, files)
         rows = {name: count_records(half / file) for name, file in files.items()}
         _check_counts(meant, rows, folder)
         sidecars = {
@@ -126,7 +130,8 @@ def write_shard(batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], f
             for name in weights
         }
         records = {name: file for name, file in files.items() if rows[name]}
-        digests = _digests(half, list(itertools.chain(records.values(), *sidecars.values())))
+        digests = {file: written[file] for file in records.values()}
+        digests |= _digests(half, list(itertools.chain(*sidecars.values())))
         shard = Shard(key, sum(meant.values()), rows, columns, records, sidecars, digests)
         (half / _SHARD_FILE).write_text(json.dumps(asdict(shard)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -149,25 +154,33 @@ def _split_folder(name: str) -> str:
 
 
 def _write(
-    batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], folder: Path
-) -> tuple[Counter[str], dict[str, str]]:
-    """Writes all rows; the number of rows that were meant for each split, and the types of the columns."""
-    names = list(weights)
+    batches: Iterable[pa.RecordBatch], weights: Mapping[str, int], folder: Path, files: Mapping[str, str]
+) -> tuple[Counter[str], dict[str, str], dict[str, str]]:
+    """Writes all rows, each split's records into its file of `files`, by paths relative to the folder.
+
+    Returns:
+        The number of rows that were meant for each split, the types of the columns, and the digests of the files.
+    """
     meant: Counter[str] = Counter()
     kinds: dict[str, str] = {}
     with ExitStack() as stack:
-        columns = stack.enter_context(SplitColumns(names, folder / COLUMNS_FOLDER))
-        writers = [stack.enter_context(_writer(folder / _split_folder(name))) for name in names]
+        columns = stack.enter_context(SplitColumns(list(weights), folder / COLUMNS_FOLDER))
+        records = {name: stack.enter_context(RecordFile(folder / file)) for name, file in files.items()}
+        threads = stack.enter_context(ThreadPoolExecutor(_ENCODERS))
+        waiting: deque[_Encoding] = deque()
         for batch in _pieces(batches):
-            splits = split_of(batch, weights)
-            for writer, example in zip(np.array(writers, object)[splits], encode(batch), strict=True):
-                writer.write(example)
-            columns.add(batch, splits)
-            progress.advance(batch.num_rows)
-            counts = np.bincount(splits, minlength=len(names)).tolist()
-            meant.update(dict(zip(names, counts, strict=True)))
+            rows_of = _by_split(batch, weights)
+            waiting.append({name: threads.submit(_as_records, rows) for name, rows in rows_of.items()})
+            for name, rows in rows_of.items():
+                columns.add(name, rows)
+                meant[name] += rows.num_rows
             kinds |= {field.name: kind.value for field in batch.schema if (kind := kind_of_type(field.type))}
-    return meant, kinds
+            progress.advance(batch.num_rows)
+            if len(waiting) > _ENCODERS:
+                _append(records, waiting.popleft())
+        while waiting:
+            _append(records, waiting.popleft())
+    return meant, kinds, {file: records[name].digest() for name, file in files.items()}
 
 
 def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -177,11 +190,20 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch.slice(start, _ENCODED_ROWS)
 
 
-def _writer(folder: Path) -> Any:
-    import tensorflow as tf
+def _by_split(batch: pa.RecordBatch, weights: Mapping[str, int]) -> dict[str, pa.RecordBatch]:
+    """The rows of each split that has some."""
+    splits = split_of(batch, weights)
+    chosen = {name: np.flatnonzero(splits == index) for index, name in enumerate(weights)}
+    return {name: batch.take(pa.array(rows)) for name, rows in chosen.items() if len(rows)}
 
-    folder.mkdir(parents=True)
-    return tf.io.TFRecordWriter(str(folder / _RECORDS_FILE.format(0, 1)))
+
+def _as_records(rows: pa.RecordBatch) -> pa.Buffer:
+    return framed(encode(rows))
+
+
+def _append(records: Mapping[str, RecordFile], encoding: _Encoding) -> None:
+    for name, found in encoding.items():
+        records[name].write(found.result())
 
 
 def _check_counts(meant: Mapping[str, int], rows: Mapping[str, int], folder: Path) -> None:

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
@@ -29,16 +27,13 @@ class SplitColumns:
     """Writes the rows of each split; a context that closes the files. Holds about 65,536 rows per split at most."""
 
     def __init__(self, splits: Sequence[str], folder: Path) -> None:
-        """Take the names of the splits, in the order of their indices, and the folder to write."""
+        """Take the names of the splits, and the folder to write."""
         folder.mkdir(parents=True)
-        self._splits = [_Parts(folder, name) for name in splits]
+        self._splits = {name: _Parts(folder, name) for name in splits}
 
-    def add(self, batch: pa.RecordBatch, splits: npt.NDArray[np.int64]) -> None:
-        """Take rows of plain columns, and the index of the split of each."""
-        for index, parts in enumerate(self._splits):
-            chosen = np.flatnonzero(splits == index)
-            if len(chosen):
-                parts.add(batch.take(pa.array(chosen)))
+    def add(self, split: str, rows: pa.RecordBatch) -> None:
+        """Take some rows of a split, in plain columns."""
+        self._splits[split].add(rows)
 
     @staticmethod
     def parts(folder: Path, split: str) -> list[Path]:
@@ -51,7 +46,7 @@ class SplitColumns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for parts in self._splits:
+        for parts in self._splits.values():
             parts.close()
 
 

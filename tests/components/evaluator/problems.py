@@ -173,7 +173,7 @@ def write_examples(folder: Path, batch: pa.RecordBatch) -> Any:
     file = folder / "Split-eval" / "data_tfrecord-00000-of-00001"
     file.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for example in encode(batch):
+        for example in encode(batch).to_pylist():
             writer.write(example)
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder)

@@ -88,7 +88,7 @@ def write_taxi(kind, table, folder):
     elif kind == "compressed":
         write_arrow(folder / "taxi", table, rows=4000, compression="zstd")
     else:
-        records = [record for batch in table.to_batches() for record in encode(batch)]
+        records = [record for batch in table.to_batches() for record in encode(batch).to_pylist()]
         write_records(folder / "taxi", records, kind)
     return folder / "taxi"
 

@@ -196,7 +196,7 @@ def test_types_that_differ_between_files(tmp_path, run):
     (tmp_path / "in").mkdir()
     for name, other in (("a", pa.array([1] * 9)), ("b", pa.array([1.5] * 9, pa.float32()))):
         with tf.io.TFRecordWriter(str(tmp_path / "in" / name)) as writer:
-            for record in encode(pa.record_batch({"n": pa.array(range(9)), "x": other})):
+            for record in encode(pa.record_batch({"n": pa.array(range(9)), "x": other})).to_pylist():
                 writer.write(record)
     with pytest.raises(DataError, match=r"column 'x': has different types in the files.*; got INT and FLOAT"):
         run("tfrecord", columns={"n": ColumnType.INT})

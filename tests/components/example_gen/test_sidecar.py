@@ -14,7 +14,10 @@ from components.example_gen.sidecar import SplitColumns, read_columns
 def written(folder, batches, indexes, splits=("train", "eval")):
     with SplitColumns(splits, folder / sidecar.COLUMNS_FOLDER) as columns:
         for batch, index in zip(batches, indexes, strict=True):
-            columns.add(batch, np.array(index))
+            for number, split in enumerate(splits):
+                chosen = np.flatnonzero(np.array(index) == number)
+                if len(chosen):
+                    columns.add(split, batch.take(pa.array(chosen)))
     return {split: read_columns(folder, split) for split in splits}
 
 

@@ -51,7 +51,14 @@ class QuantilesGenerator(stats_generator.CombinerStatsGenerator):
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[dict[Any, QuantilesSketch]]) -> dict[Any, QuantilesSketch]:
-        raise NotImplementedError  # one process, one accumulator
+        merged: dict[Any, QuantilesSketch] = self.create_accumulator()
+        for accumulator in accumulators:
+            for path, sketch in accumulator.items():
+                if path in merged:
+                    merged[path].Merge(sketch)
+                else:
+                    merged[path] = sketch
+        return merged
 
     def extract_output(self, accumulator: dict[Any, QuantilesSketch]) -> statistics_pb2.DatasetFeatureStatistics:
         result = statistics_pb2.DatasetFeatureStatistics()

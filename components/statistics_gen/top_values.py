@@ -51,7 +51,14 @@ class TopValuesGenerator(stats_generator.CombinerStatsGenerator):
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[dict[Any, _Counts]]) -> dict[Any, _Counts]:
-        raise NotImplementedError  # one process, one accumulator
+        merged: dict[Any, _Counts] = self.create_accumulator()
+        for accumulator in accumulators:
+            for path, counts in accumulator.items():
+                if path in merged:
+                    merged[path].merge(counts)
+                else:
+                    merged[path] = counts
+        return merged
 
     def extract_output(self, accumulator: dict[Any, _Counts]) -> statistics_pb2.DatasetFeatureStatistics:
         result = statistics_pb2.DatasetFeatureStatistics()
@@ -84,7 +91,16 @@ class _Counts:
 
     def add(self, values: pa.Array) -> None:
         """Counts values; nulls are none."""
-        counted = pa.Table.from_struct_array(values.drop_null().value_counts())
+        self._add(pa.Table.from_struct_array(values.drop_null().value_counts()))
+
+    def merge(self, other: _Counts) -> None:
+        """Takes over what was counted elsewhere."""
+        if other._sketch is not None:
+            self._estimate().merge(other._sketch)
+        else:
+            self._add(pa.concat_tables([other._counted, *other._pending]))
+
+    def _add(self, counted: pa.Table) -> None:
         if self._sketch is not None:
             self._sketch.add(counted)
             return
@@ -92,18 +108,18 @@ class _Counts:
         self._pending_rows += counted.num_rows
         # Merged only once it has doubled: the work stays linear in the number of values.
         if self._pending_rows > max(self._counted.num_rows, 65_536):
-            self._merge()
+            self._sum_up()
 
     def result(self, top: int) -> tuple[int, list[top_k_uniques_stats_util.FeatureValueCount]]:
         """The number of distinct values, and the most frequent ones with their counts, ties by the greater value."""
-        self._merge()
+        self._sum_up()
         if self._sketch is not None:
             return self._sketch.result()
         keys = [("counts", "descending"), ("values", "descending")]
         chosen = self._counted.sort_by(keys).slice(0, top)
         return self._counted.num_rows, _as_tfdv(chosen.to_pylist())
 
-    def _merge(self) -> None:
+    def _sum_up(self) -> None:
         if not self._pending or self._sketch is not None:
             return
         table = pa.concat_tables([self._counted, *self._pending])
@@ -116,9 +132,16 @@ class _Counts:
                 self._feature,
                 self._exact_values,
             )
+            self._estimate()
+
+    def _estimate(self) -> _Sketch:
+        """Estimates from now on; what was counted so far goes into them."""
+        if self._sketch is None:
             self._sketch = _Sketch()
-            self._sketch.add(self._counted)
-            self._counted = _count_table([])
+            for table in (self._counted, *self._pending):
+                self._sketch.add(table)
+            self._counted, self._pending, self._pending_rows = _count_table([]), [], 0
+        return self._sketch
 
 
 class _Sketch:
@@ -137,6 +160,10 @@ class _Sketch:
         for batch in counted.to_batches():
             self._distinct.AddValues(batch.column("values"))
             self._top.AddValues(batch.column("values"), batch.column("counts").cast(pa.float32(), safe=False))
+
+    def merge(self, other: _Sketch) -> None:
+        self._distinct.Merge(other._distinct)
+        self._top.Merge(other._top)
 
     def result(self) -> tuple[int, list[top_k_uniques_stats_util.FeatureValueCount]]:
         return self._distinct.Estimate(), _as_tfdv(self._top.Estimate().to_pylist())

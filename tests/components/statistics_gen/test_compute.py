@@ -208,3 +208,42 @@ def test_columns_that_are_not_the_rows_are_not_used(examples_of, ours, tmp_path,
     assert [loaded(ours(examples, tmp_path / "gone"), split) for split in WEIGHTS] == whole
     assert not caplog.text
     assert (tmp_path / "in/Split-train" / RECORDS_FILE).exists()
+
+
+def test_what_is_merged_is_what_one_accumulator_comes_to():
+    """The same rows in many batches, whose parts are merged, and in one: every statistic, by TFDV's rounding."""
+    from components.statistics_gen.compute import statistics_of
+    from components.statistics_gen.rows import as_decoded
+
+    whole = pa.Table.from_batches([odd_batches()[0]]).combine_chunks().to_batches()[0]
+    pieces = [whole.slice(start, 371) for start in range(0, whole.num_rows, 371)]
+    merged, alone = (statistics_of(map(as_decoded, batches)) for batches in (pieces, [whole]))
+
+    def values(name):
+        column = whole.column(name).drop_null()
+        return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+    quantiles = fine_quantiles(merged)
+    assert quantiles.keys() == fine_quantiles(alone).keys() >= {"id", "odd", "large"}
+    for feature in alone.datasets[0].features:
+        del feature.custom_stats[:]  # sketches, of which the merged one is held against the values below
+    assert_same(merged.datasets[0], alone.datasets[0], values)
+    for name, histogram in quantiles.items():
+        ranked, buckets = np.sort(values(name)[~np.isnan(values(name))]), histogram.buckets
+        counts = np.cumsum([bucket.sample_count for bucket in buckets])
+        for bucket, count in zip(buckets, counts, strict=True):
+            assert_rank(ranked, bucket.high_value, count, 0.002 * len(ranked) + 1)
+
+
+def fine_quantiles(found):
+    return {one.path.step[0]: one.custom_stats[0].histogram for one in found.datasets[0].features if one.custom_stats}
+
+
+def test_statistics_do_not_depend_on_how_threads_take_turns():
+    """Twice the same to the last byte."""
+    from components.statistics_gen.compute import statistics_of
+    from components.statistics_gen.rows import as_decoded
+
+    batches = [as_decoded(batch) for batch in odd_batches() * 3]
+    first, second = (statistics_of(batches).SerializeToString(deterministic=True) for _ in range(2))
+    assert first == second

@@ -51,3 +51,33 @@ def test_too_many_values_are_estimated(size, caplog):
     assert found.top_values[0].value == "often"
     assert found.top_values[0].frequency == pytest.approx(50_000, rel=0.05)
     assert caplog.text.count("are estimates") == 1
+
+
+def counted(texts, **kwargs):
+    generator = TopValuesGenerator(**{"top_values": 3, "ranks": 5, **kwargs})
+    accumulator = generator.create_accumulator()
+    for batch in batches(texts, 70_000):
+        accumulator = generator.add_input(accumulator, batch)
+    return generator, accumulator
+
+
+def test_accumulators_merge_to_what_one_would_hold():
+    """Counts are exact, whichever part saw a value; a part without the feature adds nothing."""
+    texts = [b"%d" % (i % 90_000) for i in range(200_000)]
+    parts = [counted(texts[:130_000])[1], {}, counted(texts[130_000:])[1]]
+    generator, _ = counted([])
+    assert generator.extract_output(generator.merge_accumulators(parts)).features[0].string_stats == statistics(texts)
+
+
+@pytest.mark.parametrize("estimated", [0, 1, 2])
+def test_estimates_merge_with_counts_and_with_estimates(estimated):
+    """Whichever of the parts have gone over to estimates: within the sketches' error."""
+    often, rare = [b"often"] * 3_000, [b"%d" % i for i in range(40_000)]
+    few, many = often[:1500] + rare[:900], often[1500:] + rare[900:]
+    parts = {0: (few, rare[:10]), 1: (few, many), 2: (many, rare[:5_000])}[estimated]
+    generator, _ = counted([], exact_values=1000)
+    merged = generator.merge_accumulators([counted(part, exact_values=1000)[1] for part in parts])
+    (feature,) = generator.extract_output(merged).features
+    assert feature.string_stats.unique == pytest.approx(len({*parts[0], *parts[1]}), rel=0.05)
+    assert feature.string_stats.top_values[0].value == "often"
+    assert feature.string_stats.top_values[0].frequency == pytest.approx(1500 if estimated != 1 else 3000, rel=0.05)

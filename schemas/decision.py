@@ -323,8 +323,8 @@ class Comparison(_Record):
         split: whose values are judged.
         against: what they are held against, in words: `version 3`, `train`.
         n, against_n: number of values on either side.
-        verdict: `pass`; `exceeded`; `not_measured` (the values are gone, or cannot be compared), which counts like
-            `exceeded`; `no_baseline`; or `too_few_examples`. The last two are never a pass, and never block by
+        verdict: `pass`; `exceeded`; `not_measured` (the values are gone, or of a type that cannot be compared with the
+            one before), which counts like `exceeded`; `no_baseline`; or `too_few_examples`. The last two are never a pass, and never block by
             themselves.
         severity: what the configuration wants done about one that is exceeded.
         reason: the verdict in one sentence.

@@ -22,6 +22,8 @@ QUANTILES_STATISTIC = "satisfice.quantiles"
 
 _TENTHS = np.arange(1, 10) / 10
 _QUANTILES_TYPE = 1
+_NUMERIC = ("INT", "FLOAT")
+"""By their numbers in `tensorflow_metadata`'s FeatureNameStatistics.Type."""
 
 Shares = npt.NDArray[np.float64]
 
@@ -33,10 +35,12 @@ class Texts:
     Attributes:
         count: number of values.
         counts: value to how often it occurs; the most frequent ones.
+        type: in the schema's words.
     """
 
     count: int
     counts: dict[str, float]
+    type: str = "BYTES"
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,13 @@ class Numbers:
         count: number of values, those that are NaN not counted.
         edges: ascending.
         below: of each edge, the share of the values that are not above it; the last is 1.
+        type: in the schema's words, INT or FLOAT.
     """
 
     count: int
     edges: Shares
     below: Shares
+    type: str = "FLOAT"
 
     def up_to(self, x: Shares) -> Shares:
         """The share of the values that are at most `x`: exact at an edge, interpolated between two."""
@@ -97,7 +103,7 @@ def _numbers(feature: Any) -> Numbers | None:
     if buckets[0].low_value < buckets[0].high_value:
         edges, below = [buckets[0].low_value, *edges], [0.0, *below]
     last = dict(zip(edges, below, strict=True))  # of equal edges, the share up to the last
-    return Numbers(round(total), np.array(list(last)), np.array(list(last.values())))
+    return Numbers(round(total), np.array(list(last)), np.array(list(last.values())), _NUMERIC[feature.type])
 
 
 def distance(

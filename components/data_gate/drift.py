@@ -138,7 +138,8 @@ def _judged(
     if now is None or then is None:
         return _of_no_values(split, now, then, against.name)
     if type(now) is not type(then):
-        return None, "no_baseline", f"it is {_kind(now)} in {split}, and was {_kind(then)} in {against.name}"
+        told = f"its type has changed: {_kind(now)} in {split}, {_kind(then)} in {against.name}"
+        return None, "not_measured", f"{told}, which cannot be compared"
     value = distance(limit.measure, now, then)
     if value is None:
         return None, "not_measured", f"{limit.measure} is not defined for {_kind(now)}"
@@ -167,7 +168,7 @@ def _of_no_values(split: str, now: Texts | Numbers | None, then: Texts | Numbers
 
 
 def _kind(values: Texts | Numbers) -> str:
-    return "text" if isinstance(values, Texts) else "a number"
+    return f"{'text' if isinstance(values, Texts) else 'a number'} ({values.type})"
 
 
 def _count(values: Texts | Numbers | None) -> str:

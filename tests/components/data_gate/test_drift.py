@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.data_gate.distance import Numbers, Texts
-from components.data_gate.drift import Side, compare, without_baseline
+from components.data_gate.drift import Side, compare, comparisons_of, without_baseline
 from components.data_gate.judge import decide, summary_of
 from components.data_gate.limits import Limit, faults_of, limits_of
 from schemas.config import ValidateConfig
@@ -63,7 +64,12 @@ def test_at_the_limit_it_is_met() -> None:
         (flat(0, 1), None, "not_measured", "there are 1,000 values in train, and none in version 3"),
         (None, None, "pass", "there are no values, as in version 3"),
         (flat(0, 1), "absent", "no_baseline", "version 3 has no such column"),
-        (flat(0, 1), texts(a=1000), "no_baseline", "it is a number in train, and was text in version 3"),
+        (
+            flat(0, 1),
+            texts(a=1000),
+            "not_measured",
+            "its type has changed: a number (FLOAT) in train, text (BYTES) in version 3, which cannot be compared",
+        ),
         (flat(0, 1, 99), flat(0, 1), "too_few_examples", "99 values against 1,000: under 100 are not judged"),
         (flat(0, 1), flat(0, 1, 5), "too_few_examples", "1,000 values against 5: under 100 are not judged"),
     ],
@@ -73,6 +79,27 @@ def test_what_cannot_be_judged(now: Any, then: Any, expected: str, words: str) -
     found = verdict(now, then)
     assert (found.verdict, found.deviates) == (expected, expected == "not_measured")
     assert words in found.reason
+
+
+@pytest.mark.parametrize(("severity", "outcome"), [("block", "block"), ("warn", "proceed"), ("retrain", "proceed")])
+def test_a_type_that_has_changed_is_drift(severity: Any, outcome: str) -> None:
+    """By the statistics of both data sets: both types are named, and what the configuration wants done about drift is."""
+    now, then = statistics_pb2.DatasetFeatureStatisticsList(), statistics_pb2.DatasetFeatureStatisticsList()
+    of_numbers = now.datasets.add(num_examples=200).features.add(type=statistics_pb2.FeatureNameStatistics.INT)
+    of_numbers.num_stats.histograms.add(type=1).buckets.add(low_value=1, high_value=9, sample_count=200)
+    of_texts = then.datasets.add(num_examples=200).features.add(type=statistics_pb2.FeatureNameStatistics.STRING)
+    of_texts.string_stats.common_stats.num_non_missing = 200
+    of_texts.string_stats.rank_histogram.buckets.add(label="card", sample_count=200)
+    for feature in (of_numbers, of_texts):
+        feature.path.step.append("pay")
+    validate = ValidateConfig(drift={"pay": {"jensen_shannon": 0.1}}, on_drift=severity)
+    found = comparisons_of(validate, {"pay": "INT"}, {"train": now}, SERVED, then)
+    (one,) = found
+    assert "a number (INT) in train, text (BYTES) in version 3" in one.reason
+    decision = decide([], {}, validate, found, SERVED)
+    assert (decision.outcome, decision.retrain) == (outcome, severity == "retrain")
+    assert decision.reasons == ((f"pay (train): {one.reason} [drift]",) if severity == "block" else ())
+    assert summary_of(decision) == f"{outcome}, drift in pay"
 
 
 def test_a_measure_that_is_not_defined() -> None:

@@ -149,7 +149,10 @@ def _main(path: list[str]) -> None:
 
 
 def _answer(answers: int, message: dict[str, Any]) -> None:
-    os.write(answers, json.dumps(message).encode() + b"\n")
+    """Writes a whole line: a signal, as of a copy that ends, may break a long write off."""
+    rest = memoryview(json.dumps(message).encode() + b"\n")
+    while rest:
+        rest = rest[os.write(answers, rest) :]
 
 
 class _Server:
@@ -198,19 +201,35 @@ class _Server:
             child, status, usage = os.wait4(-1, os.WNOHANG)
             if child == 0:
                 return
+            if child not in self._running:
+                continue
             work, path = self._running.pop(child)
-            text = Path(path).read_text(encoding="utf-8")
-            os.unlink(path)
             _answer(
                 self._answers,
                 {
                     "id": work,
-                    "result": json.loads(text) if text else None,
+                    "result": _result_in(Path(path)),
                     "status": os.waitstatus_to_exitcode(status),
                     "peak_memory_mb": round(usage.ru_maxrss / 1024, 1),
                     "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
                 },
             )
+
+
+def _result_in(file: Path) -> dict[str, Any] | None:
+    """What a copy has left in its file, which goes; None where it died before it had written all of it."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    finally:
+        for one in (file, _half(file)):
+            one.unlink(missing_ok=True)
+    return found if isinstance(found, dict) else None
+
+
+def _half(file: Path) -> Path:
+    return file.with_suffix(".half")
 
 
 def _run(work: dict[str, Any], path: str) -> None:
@@ -230,7 +249,9 @@ def _run(work: dict[str, Any], path: str) -> None:
         module, name = work["job"].split(":")
         job: Callable[..., dict[str, Any]] = getattr(importlib.import_module(module), name)
         result = job(**work["arguments"])
-        Path(path).write_text(json.dumps(result), encoding="utf-8")
+        half = _half(Path(path))
+        half.write_text(json.dumps(result), encoding="utf-8")
+        os.replace(half, path)
         status = 0
     except BaseException:  # noqa: BLE001 - the process ends here whatever was raised, and the log is all that tells
         traceback.print_exc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from runners.local import template as template_module
 from runners.local.template import Template
 from tests.workbench import REPOSITORY
 
@@ -137,6 +139,48 @@ def test_peak_memory_and_processor_time_are_the_jobs_own(call) -> None:
     assert after.peak_memory_mb == pytest.approx(small.peak_memory_mb, abs=60)
     assert 0.3 <= large.cpu_s < 3
     assert small.cpu_s < 0.3
+
+
+def test_a_long_result_arrives_whole(template, tmp_path) -> None:
+    """Longer than the pipe holds, while copies end and signal it."""
+    for number in range(6):
+        arguments = {"text": "x", "times": 300_000 * (number % 2)}
+        template.submit(f"work {number}", JOB + "repeat", arguments, tmp_path / f"{number}.log")
+    time.sleep(0.3)  # the pipe is full by now
+    done = {one.id: one.result["text"] for one in (template.wait() for _ in range(6))}
+    assert done == {f"work {number}": "x" * 300_000 * (number % 2) for number in range(6)}
+
+
+def test_an_answer_is_written_whole(monkeypatch) -> None:
+    """However little of it the system takes at a time."""
+    reading, writing = os.pipe()
+    write = os.write
+    monkeypatch.setattr(template_module.os, "write", lambda file, data: write(file, data[:7]))
+    template_module._answer(writing, {"id": "work", "result": "x" * 100})
+    assert json.loads(os.read(reading, 4096)) == {"id": "work", "result": "x" * 100}
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("left", ['{"ir": "ab', "", None, "[1]", "\0"])
+def test_half_a_result_is_none(tmp_path, left) -> None:
+    """A copy that was killed while it wrote, or whose file is gone, is told like one that wrote nothing."""
+    file = tmp_path / "satisfice-1.json"
+    if left is not None:
+        file.write_text(left)
+    file.with_suffix(".half").write_text("{")
+    copy = subprocess.Popen([sys.executable, "-c", ""])
+    reading, writing = os.pipe()
+    server = template_module._Server(writing)
+    server._running[copy.pid] = ("work", str(file))
+    assert eventually(lambda: not alive(copy.pid))
+    server._reap()
+    copy.wait()
+    answer = json.loads(os.read(reading, 4096))
+    assert (answer["id"], answer["result"], answer["status"]) == ("work", None, 0)
+    assert list(tmp_path.iterdir()) == []
+    os.close(reading)
+    os.close(writing)
 
 
 def test_an_unknown_job_fails_alone(call) -> None:

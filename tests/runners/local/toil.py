@@ -11,6 +11,10 @@ def add(left, right):
     return {"sum": left + right, "pid": os.getpid(), "parent": os.getppid()}
 
 
+def repeat(text, times):
+    return {"text": text * times}
+
+
 def speak(word):
     print(word)
     print(f"{word} on standard error", file=sys.stderr)

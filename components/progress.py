@@ -40,6 +40,7 @@ class Progress:
         phase: what is being done, in words: `epoch 3/20`; "" where there is one thing to do.
         figures: what else is worth watching, by name.
         may_end_early: whether `total` is only the most that there can be.
+        estimated: whether `total` is only about right.
         at: when this was written, in seconds since the epoch.
         first, first_s: what was done, and when, at the first count, which often took a warm-up.
     """
@@ -51,6 +52,7 @@ class Progress:
     phase: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     may_end_early: bool = False
+    estimated: bool = False
     at: float = 0.0
     first: int = 0
     first_s: float = 0.0
@@ -91,10 +93,11 @@ class _Counter:
     def __init__(self) -> None:
         self.channel: Path | None = None
         self.unit = ""
-        self.reset("", None, phase="", may_end_early=False)
+        self.reset("", None, phase="", may_end_early=False, estimated=False)
 
-    def reset(self, unit: str, total: int | None, *, phase: str, may_end_early: bool) -> None:
-        self.unit, self.total, self.phase, self.may_end_early = unit, total, phase, may_end_early
+    def reset(self, unit: str, total: int | None, *, phase: str, may_end_early: bool, estimated: bool) -> None:
+        self.unit, self.total, self.phase = unit, total, phase
+        self.may_end_early, self.estimated = may_end_early, estimated
         self.done = self.first = 0
         self.first_s = 0.0
         self.figures: dict[str, float] = {}
@@ -109,6 +112,7 @@ class _Counter:
             phase=self.phase,
             figures=self.figures,
             may_end_early=self.may_end_early,
+            estimated=self.estimated,
             at=time.time(),
             first=self.first,
             first_s=self.first_s,
@@ -118,7 +122,7 @@ class _Counter:
         self.told = time.monotonic()
         if self.channel is None:
             found = self.snapshot()
-            total = f" of {found.total}" if found.total else ""
+            total = f" of {'about ' * found.estimated}{found.total}" if found.total else ""
             _log.info("%d%s %s, %.1f a second", found.done, total, found.unit, found.per_second or 0.0)
         else:
             _write(self.channel, self.snapshot())
@@ -130,7 +134,7 @@ _counter = _Counter()
 def report_to(channel: Path | None) -> None:
     """Says where this process reports to; None for its log. What was counted before is forgotten."""
     _counter.channel = channel
-    _counter.reset("", None, phase="", may_end_early=False)
+    _counter.reset("", None, phase="", may_end_early=False, estimated=False)
 
 
 def channel() -> Path | None:
@@ -138,7 +142,9 @@ def channel() -> Path | None:
     return _counter.channel
 
 
-def begin(unit: str, total: int | None = None, *, phase: str = "", may_end_early: bool = False) -> None:
+def begin(
+    unit: str, total: int | None = None, *, phase: str = "", may_end_early: bool = False, estimated: bool = False
+) -> None:
     """Begins to count, from nothing.
 
     Args:
@@ -146,8 +152,9 @@ def begin(unit: str, total: int | None = None, *, phase: str = "", may_end_early
         total: how many there are; None or 0 where nobody knows.
         phase: what is being done, in words.
         may_end_early: whether the work may end before the total is reached.
+        estimated: whether the total is only about right.
     """
-    _counter.reset(unit, total or None, phase=phase, may_end_early=may_end_early)
+    _counter.reset(unit, total or None, phase=phase, may_end_early=may_end_early, estimated=estimated)
 
 
 def advance(count: int, *, phase: str = "", figures: Mapping[str, float] | None = None) -> None:

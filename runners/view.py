@@ -167,12 +167,13 @@ def running_line(node: str, seconds: float, progress: Progress | None, now: floa
     parts = [f"{node:<16} {seconds:6.1f} s"]
     if progress is not None and progress.done:
         silent_s = max(0.0, (time.time() if now is None else now) - progress.at)
-        of = f" of {progress.total:,}" if progress.total and progress.total >= progress.done else ""
+        about = "about " if progress.estimated else ""
+        of = f" of {about}{progress.total:,}" if progress.total and progress.total >= progress.done else ""
         parts.append(_rate(progress.pace or progress.per_second, progress.unit))
         if silent_s >= _SILENT_S:
             parts.append(f"no news for {silent_s:.0f} s")
         elif progress.left_s:
-            most = "at most " if progress.may_end_early else ""
+            most = "at most " if progress.may_end_early else about
             parts.append(f"{most}{_clock(max(0.0, progress.left_s - silent_s))} left")
         parts.append(f"{progress.done:,}{of} {progress.unit}")
     if progress is not None:

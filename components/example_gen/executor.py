@@ -11,7 +11,6 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components import progress
 from components.example_gen.columns import columns_of
 from components.example_gen.fingerprint import Snapshot
 from components.example_gen.ingest import Recipe, ingest
@@ -45,11 +44,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         snapshot = Snapshot.of(find_files(source.path))
         if exec_properties.get("input_fingerprint"):
             snapshot.check_fingerprint(exec_properties["input_fingerprint"])
-        recipe = Recipe.of(list(snapshot.digests), source.format, columns, weights, exec_properties["code_fingerprint"])
         # Not its own: what an attempt that was killed has left there makes way.
         earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}") if path.parent != folder)
+        code = exec_properties["code_fingerprint"]
+        recipe = Recipe.of(snapshot.digests, source.format, columns, weights, code, earlier)
         how = self._beam() if exec_properties.get("on_beam") else {}
-        progress.begin("rows")
         written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, **how)
 
         examples.split_names = artifact_utils.encode_split_names(list(weights))

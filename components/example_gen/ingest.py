@@ -8,10 +8,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components import progress
 from components.example_gen.columns import ColumnType
 from components.example_gen.fingerprint import Snapshot
-from components.example_gen.read import infer_columns, pieces_of, read_batches, types_of
-from components.example_gen.shards import Kept, Written, kept_in, publish, read_shard, reuse, workplace, write_shard
+from components.example_gen.read import (
+    Kinds,
+    column_names,
+    kinds_of,
+    merged_kinds,
+    pieces_of,
+    read_batches,
+    rows_about,
+    types_of,
+)
+from components.example_gen.shards import (
+    Inferred,
+    Kept,
+    Written,
+    kept_in,
+    kinds_in,
+    publish,
+    read_shard,
+    reuse,
+    workplace,
+    write_shard,
+)
 from components.example_gen.source_files import Piece
 from schemas.errors import DataError
 
@@ -26,6 +47,7 @@ class Recipe:
         format: of the files.
         columns: what each file must have, by name.
         extras: types of the columns that the schema lacks.
+        kinds: what each file's content says of those columns, by its digest.
         weights: the splits and their shares.
         code: fingerprint of the code that does it.
     """
@@ -33,26 +55,38 @@ class Recipe:
     format: str
     columns: dict[str, ColumnType]
     extras: dict[str, ColumnType]
+    kinds: dict[str, Kinds]
     weights: dict[str, int]
     code: str = ""
 
     @classmethod
     def of(
         cls,
-        files: Sequence[Path],
+        files: Mapping[Path, str],
         format: str,
         columns: Mapping[str, ColumnType],
         weights: Mapping[str, int],
         code: str,
+        earlier: Iterable[Path] = (),
     ) -> Recipe:
         """The recipe for some files; the columns that the schema lacks have one type in all of them.
 
+        Args:
+            files: with the digest of each.
+            format: of the files.
+            columns: what each file must have.
+            weights: of the splits.
+            code: fingerprint of the code that does it.
+            earlier: folders of artifacts; what they tell of a file that has not changed is not looked for again.
+
         Raises:
-            DataError: as `infer_columns`.
+            DataError: as `kinds_of`.
         """
-        # A TFRecord says the type of each value: nothing is to be inferred from all of them.
-        extras = {} if format == "tfrecord" else infer_columns(files, format, columns)
-        return cls(format, dict(columns), extras, dict(weights), code)
+        if format == "tfrecord":  # says the type of each value: nothing is to be inferred from all of them
+            return cls(format, dict(columns), {}, {}, dict(weights), code)
+        known = kinds_in(earlier, code)
+        kinds = {digest: _kinds_of(file, format, columns, known.get(digest)) for file, digest in files.items()}
+        return cls(format, dict(columns), merged_kinds(kinds.values()), kinds, dict(weights), code)
 
     def key(self, file: Path, digest: str, piece: Piece | None) -> str:
         """Names the shard that is made of a file with that content: SHA-256, in hex."""
@@ -66,6 +100,14 @@ class Recipe:
             self.code,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _kinds_of(file: Path, format: str, columns: Mapping[str, ColumnType], known: Kinds | None) -> Kinds:
+    """What is known of a file's other columns, where that is all of them; else what the file says, which is read."""
+    extras = set(column_names(file, format)).difference(columns)
+    if known is not None and extras <= known.keys():
+        return {name: known[name] for name in known if name in extras}
+    return kinds_of(file, format, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +174,20 @@ def ingest(
     with workplace(folder, recipe.weights) as place:
         works = _works(recipe, snapshot, place, piece_rows)
         taken = {work: kept for work in works if (kept := _taken_over(work, known))}
+        progress.begin("rows", _rows_about(work for work in works if work not in taken), estimated=True)
         run([work for work in works if work not in taken])
         shards = {work: taken.get(work) or _made(work) for work in works}
         for file in snapshot.digests:
             snapshot.check(file)
-        written = publish(list(shards.values()), recipe.weights, folder)
+        written = publish(list(shards.values()), recipe.weights, folder, Inferred(recipe.code, recipe.kinds))
     return written, sum(kept.shard.rows_in for work, kept in shards.items() if work not in taken)
+
+
+def _rows_about(works: Iterable[Work]) -> int:
+    """About how many rows there are to read; 0 where a file does not tell."""
+    files = {work.file: work.recipe.format for work in works}
+    found = [rows_about(file, format) for file, format in files.items()]
+    return 0 if None in found else sum(rows for rows in found if rows is not None)
 
 
 def _taken_over(work: Work, known: Mapping[str, Kept]) -> Kept | None:

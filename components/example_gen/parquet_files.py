@@ -13,7 +13,7 @@ from components.example_gen.columns import ColumnType
 from components.example_gen.source_files import BATCH_ROWS, Piece, open_file
 from schemas.errors import DataError
 
-__all__ = ["batches", "column_names", "has_rows", "kinds", "pieces"]
+__all__ = ["batches", "column_names", "count_rows", "has_rows", "kinds", "pieces"]
 
 
 def column_names(file: Path) -> list[str]:
@@ -25,8 +25,13 @@ def column_names(file: Path) -> list[str]:
 
 def has_rows(file: Path) -> bool:
     """Whether there are any, by the file's own metadata."""
+    return bool(count_rows(file))
+
+
+def count_rows(file: Path) -> int:
+    """Their number, by the file's own metadata."""
     with _opened(file) as source:
-        return bool(source.metadata.num_rows)
+        return int(source.metadata.num_rows)
 
 
 def kinds(file: Path, names: Sequence[str]) -> dict[str, ColumnType | None]:

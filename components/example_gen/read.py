@@ -15,18 +15,36 @@ import pyarrow as pa
 
 from components.example_gen import arrow_files, csv_files, parquet_files, tfrecord_files
 from components.example_gen.columns import ColumnType, wider
-from components.example_gen.source_files import Piece, missing_columns, no_rows
+from components.example_gen.records import whole_records
+from components.example_gen.source_files import Piece, missing_columns, no_rows, open_file
 from schemas.errors import DataError, shorten
 
-__all__ = ["FORMATS", "column_names", "has_rows", "infer_columns", "pieces_of", "read_batches", "types_of"]
+__all__ = [
+    "FORMATS",
+    "Kinds",
+    "column_names",
+    "has_rows",
+    "infer_columns",
+    "kinds_of",
+    "merged_kinds",
+    "pieces_of",
+    "read_batches",
+    "rows_about",
+    "types_of",
+]
 
 _TABULAR: Mapping[str, ModuleType] = {"csv": csv_files, "parquet": parquet_files, "arrow": arrow_files}
 """Formats whose files say at once which columns they have."""
 _READERS: Mapping[str, ModuleType] = {**_TABULAR, "tfrecord": tfrecord_files}
 _SPLITTABLE: Mapping[str, ModuleType] = {"parquet": parquet_files, "arrow": arrow_files}
 """Formats that say where a row begins. In CSV a newline may stand within quotes, and a record tells only where the next is."""
+Kinds = dict[str, ColumnType | None]
+"""Column to the narrowest type that holds its values; None where it has none."""
 FORMATS = tuple(_READERS)
 """What is read here, as `data.source.format` names it."""
+
+
+_SAMPLED_BYTES = 1 << 20
 
 
 def read_batches(
@@ -134,6 +152,22 @@ def has_rows(file: Path, format: str) -> bool:
     return bool(_reader(file, format).has_rows(file))
 
 
+def rows_about(file: Path, format: str) -> int | None:
+    """About how many rows a file has, by its metadata or by how many its first bytes hold; None where neither tells.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if format == "parquet":
+        return parquet_files.count_rows(file)
+    if format not in ("csv", "tfrecord") or file.suffix == ".gz":
+        return None
+    with open_file(file) as source:
+        head = source.read(_SAMPLED_BYTES)
+    rows, end = (head.count(b"\n"), head.rfind(b"\n") + 1) if format == "csv" else whole_records(head, len(head))
+    return round(rows * file.stat().st_size / end) if end else None
+
+
 def _reader(file: Path, format: str) -> ModuleType:
     if format not in _READERS:
         raise DataError(str(file), "is of an unknown format", expected=" or ".join(FORMATS), got=format)
@@ -164,14 +198,25 @@ def infer_columns(files: Sequence[Path], format: str, known: Iterable[str]) -> d
         DataError: as `read_batches`.
     """
     skipped = set(known)
+    return merged_kinds(kinds_of(file, format, skipped) for file in files)
+
+
+def merged_kinds(kinds: Iterable[Kinds]) -> dict[str, ColumnType]:
+    """The types of columns from what several files say of them."""
     found: dict[str, ColumnType | None] = {}
-    for file in files:
-        for name, kind in _kinds(file, format, skipped).items():
+    for one in kinds:
+        for name, kind in one.items():
             found[name] = wider(found.get(name), kind)
     return {name: kind or ColumnType.BYTES for name, kind in found.items()}
 
 
-def _kinds(file: Path, format: str, skipped: set[str]) -> dict[str, ColumnType | None]:
+def kinds_of(file: Path, format: str, known: Iterable[str]) -> Kinds:
+    """What one file says of the columns that are not among `known`; see `infer_columns`.
+
+    Raises:
+        DataError: as `read_batches`.
+    """
+    skipped = set(known)
     reader = _reader(file, format)
     if reader is tfrecord_files:
         return {name: kind for name, kind in tfrecord_files.kinds(file).items() if name not in skipped}

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import DataError
 
-__all__ = ["RecordFile", "count_records", "framed"]
+__all__ = ["RecordFile", "count_records", "framed", "whole_records"]
 
 _LENGTH = struct.Struct("<Q")
 _HEAD = 12
@@ -115,7 +115,7 @@ def count_records(path: Path) -> int:
     with path.open("rb", buffering=0) as file:
         while offset < size:
             file.seek(offset)
-            found, length = _whole_records(file.read(_BLOCK_BYTES), size - offset)
+            found, length = whole_records(file.read(_BLOCK_BYTES), size - offset)
             if not found:
                 problem = f"ends within the record at byte {offset}"
                 raise DataError(str(path), problem, remedy="Delete the folder and run again.")
@@ -123,8 +123,8 @@ def count_records(path: Path) -> int:
     return records
 
 
-def _whole_records(block: bytes, left: int) -> tuple[int, int]:
-    """How many records begin in a block, of those that end within the `left` bytes of the file; and where the last ends."""
+def whole_records(block: bytes, left: int) -> tuple[int, int]:
+    """How many records begin in a block, of those that end within `left` bytes from its start; and where the last ends."""
     records = end = 0
     last = min(len(block), left) - _HEAD
     while end <= last:

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from components import progress
 from components.example_gen.casting import kind_of_type
+from components.example_gen.columns import ColumnType
 from components.example_gen.encode import encode
 from components.example_gen.records import RecordFile, count_records, framed
 from components.example_gen.sidecar import COLUMNS_FOLDER, SplitColumns
@@ -34,11 +35,13 @@ from schemas.errors import DataError, shorten
 
 __all__ = [
     "MANIFEST_FILE",
+    "Inferred",
     "Kept",
     "Shard",
     "Written",
     "kept_in",
     "keys_of_records",
+    "kinds_in",
     "publish",
     "read_shard",
     "read_shards",
@@ -89,6 +92,26 @@ class Kept:
 
     folder: Path
     shard: Shard
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What files say of the columns that the schema lacks.
+
+    Attributes:
+        code: fingerprint of the code that looked.
+        kinds: by the digest of the file, each column's narrowest type; None for one without values.
+    """
+
+    code: str
+    kinds: Mapping[str, Mapping[str, ColumnType | None]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        files = {
+            digest: {name: kind and kind.value for name, kind in one.items()} for digest, one in self.kinds.items()
+        }
+        return {"code": self.code, "kinds": files}
 
 
 @dataclass(frozen=True)
@@ -226,6 +249,22 @@ def kept_in(folders: Iterable[Path]) -> dict[str, Kept]:
     return {shard.key: Kept(folder, shard) for folder in folders for shard in read_shards(folder) if shard.key}
 
 
+def kinds_in(folders: Iterable[Path], code: str) -> dict[str, dict[str, ColumnType | None]]:
+    """What artifacts tell of the columns of files, by the files' digests, where the same code had looked."""
+    found: dict[str, dict[str, ColumnType | None]] = {}
+    for folder in folders:
+        told: Any = _manifest(folder).get("inferred")
+        try:
+            if told["code"] == code:
+                found |= {
+                    str(digest): {str(name): ColumnType(kind) if kind else None for name, kind in one.items()}
+                    for digest, one in told["kinds"].items()
+                }
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
 def reuse(kept: Kept, folder: Path) -> Kept | None:
     """The shard once more, in a folder of its own, as hard links where the file system has them.
 
@@ -279,13 +318,16 @@ def workplace(folder: Path, splits: Iterable[str]) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def publish(shards: Sequence[Kept], weights: Mapping[str, int], folder: Path) -> Written:
+def publish(
+    shards: Sequence[Kept], weights: Mapping[str, int], folder: Path, inferred: Inferred | None = None
+) -> Written:
     """Moves shards into their artifact: `Split-<name>/data_tfrecord-*`, `columns/<name>-*.arrow` and `shards.json`.
 
     Args:
         shards: in the order of the rows; below `folder` or on the same file system.
         weights: the splits.
         folder: of the artifact.
+        inferred: of the files, for later ingests.
 
     Raises:
         DataError: a split is empty, or two shards have different types in a column. Nothing appears then.
@@ -299,6 +341,8 @@ def publish(shards: Sequence[Kept], weights: Mapping[str, int], folder: Path) ->
     names = _Names(Counter(split for kept in shards for split in kept.shard.records))
     moved = [_move(kept, ready, names) for kept in shards]
     manifest = {"version": _VERSION, "shards": [asdict(shard) for shard in moved]}
+    if inferred is not None:
+        manifest["inferred"] = inferred.as_dict()
     (ready / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for name in (COLUMNS_FOLDER, *map(_split_folder, weights), MANIFEST_FILE):
         (ready / name).rename(folder / name)
@@ -365,12 +409,18 @@ def _check_filled(rows: Mapping[str, int]) -> None:
 def read_shards(folder: Path) -> list[Shard]:
     """The shards of an artifact; none where it lists none, or its list cannot be read."""
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or manifest.get("version") != _VERSION:
-            return []
-        return [_shard(raw) for raw in manifest["shards"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [_shard(raw) for raw in _manifest(folder).get("shards", ())]
+    except (ValueError, TypeError):
         return []
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What an artifact tells of its shards; nothing where it does not, or in another version's words."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) and manifest.get("version") == _VERSION else {}
 
 
 def keys_of_records(folder: Path) -> dict[str, str]:

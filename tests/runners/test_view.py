@@ -319,6 +319,7 @@ def test_plain_lines_where_nobody_has_a_terminal(tmp_path: Path) -> None:
         ({"done": 3, "total": None}, "Trainer            12.0 s  1.5 rows/s  3 rows"),
         ({"done": 0, "phase": "analysis"}, "Trainer            12.0 s  analysis"),
         ({"at": 995.0}, "Trainer            12.0 s  250 rows/s  0:01 left  500 of 2,000 rows"),
+        ({"estimated": True}, "Trainer            12.0 s  250 rows/s  about 0:06 left  500 of about 2,000 rows"),
         ({"at": 900.0}, "Trainer            12.0 s  250 rows/s  no news for 100 s  500 of 2,000 rows"),
         ({"at": 2000.0}, "Trainer            12.0 s  250 rows/s  0:06 left  500 of 2,000 rows"),
     ],

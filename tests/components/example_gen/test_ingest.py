@@ -12,7 +12,8 @@ from components.example_gen import ingest as ingest_module
 from components.example_gen.columns import ColumnType
 from components.example_gen.fingerprint import Snapshot, content_fingerprint
 from components.example_gen.ingest import Recipe, ingest, work_here
-from components.example_gen.shards import MANIFEST_FILE, keys_of_records, read_shards
+from components.example_gen.records import RecordFile, framed
+from components.example_gen.shards import MANIFEST_FILE, keys_of_records, kinds_in, read_shards
 from components.example_gen.sidecar import read_columns
 from components.example_gen.source_files import find_files
 from schemas.errors import BadValueError, DataError
@@ -40,8 +41,9 @@ def run(tmp_path):
         files = find_files(str(tmp_path / "in/*"))
         folder = tmp_path / "examples" / str(next(made))
         earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}"))
-        recipe = Recipe.of(files, format, columns, WEIGHTS, code)
-        written, rows_read = ingest(recipe, Snapshot.of(files), folder, **{"earlier": earlier, **options})
+        snapshot = Snapshot.of(files)
+        recipe = Recipe.of(snapshot.digests, format, columns, WEIGHTS, code, options.get("earlier", earlier))
+        written, rows_read = ingest(recipe, snapshot, folder, **{"earlier": earlier, **options})
         return folder, written, rows_read
 
     return one
@@ -68,6 +70,63 @@ def test_each_file_has_its_shards(tmp_path, run, decode):
         records = [decode(folder / shard.records[split], COLUMNS)["n"] for shard in (first, second)]
         assert [row["n"] for row in rows] == records[0] + records[1] == sorted(records[0] + records[1])
     assert not (folder / ".unfinished").exists()
+
+
+def test_types_of_other_columns_are_inferred_once_for_each_content(tmp_path, run, monkeypatch):
+    """A file that has not changed is not read for its types; a new one may widen them for all, which are then read."""
+    from components.example_gen import csv_files
+
+    looked_at, kinds = [], csv_files.kinds
+    monkeypatch.setattr(csv_files, "kinds", lambda file, names: looked_at.append(file.name) or kinds(file, names))
+    only = {"n": ColumnType.INT}
+    for name in "ab":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / f"in/{name}.csv").write_text("n,x,y\n" + "".join(f"{n},{n},\n" for n in range(100, 200)))
+    _, written, rows_read = run(columns=only)
+    assert (looked_at, rows_read) == (["a.csv", "b.csv"], 200)
+    (tmp_path / "in/c.csv").write_text("n,x\n" + "".join(f"{n},{n}.5\n" for n in range(100)))
+    folder, written, rows_read = run(columns=only)
+    assert looked_at == ["a.csv", "b.csv", "c.csv"]
+    assert (written.rows_in, rows_read) == (300, 300)  # x is FLOAT now, in all files
+    assert {shard.columns["x"] for shard in read_shards(folder)} == {"FLOAT"}
+    assert {shard.columns.get("y") for shard in read_shards(folder)} == {"BYTES", None}
+    run(columns=only)
+    assert len(looked_at) == 3
+    run(columns=only, code="other")
+    assert len(looked_at) == 6
+
+
+@pytest.mark.parametrize("told", ["none", {"code": "code"}, {"code": "code", "kinds": {"d": {"x": "WIDE"}}}, []])
+def test_what_an_artifact_tells_of_types_is_read_with_care(tmp_path, told):
+    """Whatever stands there, nothing fails: it is looked for again."""
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps({"version": 1, "shards": [], "inferred": told}))
+    assert kinds_in([tmp_path, tmp_path / "nowhere"], "code") == {}
+
+
+def test_how_many_rows_there_are_is_estimated(tmp_path, run, monkeypatch):
+    """By the bytes of the files that are to be read, and said to be about right; exact where a file tells."""
+    from components import progress
+    from components.example_gen import read
+
+    told = []
+    monkeypatch.setattr(progress, "begin", lambda unit, total, estimated: told.append((unit, total, estimated)))
+    monkeypatch.setattr(read, "_SAMPLED_BYTES", 2000)
+    write(tmp_path / "in/a.csv", range(10_000, 20_000))
+    write(tmp_path / "in/b.csv", range(10_000, 12_000))
+    run()
+    assert told[0][::2] == ("rows", True)
+    assert told[0][1] == pytest.approx(12_000, rel=0.01)
+    write(tmp_path / "in/c.csv", range(10_000, 11_000))
+    run()
+    assert told[1][1] == pytest.approx(1_000, rel=0.02)
+    table = pa.table({"n": range(77), "t": ["x"] * 77})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert read.rows_about(tmp_path / "rows.parquet", "parquet") == 77
+    assert read.rows_about(tmp_path / "rows.arrow", "arrow") is None
+    with RecordFile(tmp_path / "records") as file:
+        for _ in range(30):
+            file.write(framed(pa.array([b"x" * 100] * 10, pa.large_binary())))
+    assert read.rows_about(tmp_path / "records", "tfrecord") == 300
 
 
 def test_an_added_file_is_read_and_the_others_are_not(tmp_path, run, monkeypatch):

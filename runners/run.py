@@ -308,7 +308,7 @@ class _Job:
     options: Options
 
 
-def _session(job: _Job) -> Any:
+def _session(job: _Job, *, reads_ahead: bool = False) -> Any:
     from runners.local.session import Session
 
     options = job.options
@@ -323,12 +323,13 @@ def _session(job: _Job) -> Any:
         resumed=options.resumed,
         from_node=options.from_node,
         accept_without_champion=options.accept_without_champion,
+        reads_ahead=reads_ahead,
     )
 
 
 @contextlib.contextmanager
 def _prepared_local(job: _Job) -> Iterator[Callable[[Watcher], list[Any]]]:
-    with _session(job) as session:
+    with _session(job, reads_ahead=True) as session:
         yield lambda watcher: session.run(watcher.node_started, watcher.node_ended)
 
 

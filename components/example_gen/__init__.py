@@ -1,6 +1,7 @@
 """The columnar ExampleGen: rows of files become split, counted tf.Examples, a block of columns at a time."""
 
 __all__ = [
+    "ahead",
     "arrow_files",
     "casting",
     "columns",
@@ -15,6 +16,7 @@ __all__ = [
     "on_beam",
     "parquet_files",
     "read",
+    "read_ahead",
     "records",
     "shards",
     "sidecar",

@@ -9,9 +9,9 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.code import code_fingerprint
 from components.example_gen import driver, executor
 from components.example_gen.columns import ingest_schema
+from components.example_gen.fingerprint import code_of_ingest
 from components.example_gen.read import FORMATS
 from schemas.config import SourceConfig
 from schemas.errors import ConfigError, Fault
@@ -70,7 +70,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
                 splits=json.dumps(dict(splits)),
                 schema=ingest_schema(_read_schema(schema_path)),
                 on_beam=int(on_beam),
-                code_fingerprint=code_fingerprint("components.example_gen", "schemas"),
+                code_fingerprint=code_of_ingest(),
                 examples=types.Channel(type=standard_artifacts.Examples),
             )
         )

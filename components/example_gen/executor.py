@@ -14,7 +14,7 @@ from tfx.types import artifact_utils
 from components.example_gen.columns import columns_of
 from components.example_gen.fingerprint import Snapshot
 from components.example_gen.ingest import Recipe, ingest
-from components.example_gen.shards import MANIFEST_FILE
+from components.example_gen.read_ahead import earlier_folders, taken
 from components.example_gen.source_files import find_files
 from schemas.config import SourceConfig
 
@@ -45,11 +45,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if exec_properties.get("input_fingerprint"):
             snapshot.check_fingerprint(exec_properties["input_fingerprint"])
         # Not its own: what an attempt that was killed has left there makes way.
-        earlier = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST_FILE}") if path.parent != folder)
+        earlier = [path for path in earlier_folders(folder.parent) if path != folder]
         code = exec_properties["code_fingerprint"]
-        recipe = Recipe.of(snapshot.digests, source.format, columns, weights, code, earlier)
         how = self._beam() if exec_properties.get("on_beam") else {}
-        written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, **how)
+        with taken(folder.parent.parent) as ahead:
+            recipe = Recipe.of(snapshot.digests, source.format, columns, weights, code, [*earlier, *ahead])
+            written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, ahead=ahead, **how)
 
         examples.split_names = artifact_utils.encode_split_names(list(weights))
         # No `file_format`: TFX knows no name for uncompressed TFRecords, and its readers go by the file's name.

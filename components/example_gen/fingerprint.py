@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.code import code_fingerprint
 from schemas.errors import DataError
 
-__all__ = ["Snapshot", "content_fingerprint"]
+__all__ = ["Snapshot", "code_of_ingest", "content_fingerprint"]
+
+
+def code_of_ingest() -> str:
+    """Fingerprint of the code that makes examples of files."""
+    return code_fingerprint("components.example_gen", "schemas")
 
 
 def content_fingerprint(files: Sequence[Path]) -> str:

@@ -36,7 +36,7 @@ from components.example_gen.shards import (
 from components.example_gen.source_files import Piece
 from schemas.errors import DataError
 
-__all__ = ["Recipe", "Work", "ingest", "work_here"]
+__all__ = ["Recipe", "Work", "ingest", "knows_all", "work_here"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ def ingest(
     piece_rows: int | None = None,
     run: Callable[[Sequence[Work]], None] = work_here,
     earlier: Iterable[Path] = (),
+    ahead: Iterable[Path] = (),
 ) -> tuple[Written, int]:
     """Makes an artifact of examples.
 
@@ -163,6 +164,7 @@ def ingest(
         piece_rows: files are read in pieces of about so many rows; None for whole files.
         run: does the work, and may do it elsewhere: the shards are looked for in their folders.
         earlier: folders of artifacts whose shards are taken over where a file has not changed.
+        ahead: the same of what was read ahead for this artifact, whose rows count as read.
 
     Returns:
         What was written, and the number of rows that were read and not taken over.
@@ -170,7 +172,8 @@ def ingest(
     Raises:
         DataError: as `read_batches` and `publish`; or a file has changed meanwhile, or a shard got lost.
     """
-    known = kept_in(earlier)
+    before = kept_in(earlier)
+    known = {**kept_in(ahead), **before}
     with workplace(folder, recipe.weights) as place:
         works = _works(recipe, snapshot, place, piece_rows)
         taken = {work: kept for work in works if (kept := _taken_over(work, known))}
@@ -180,13 +183,20 @@ def ingest(
         for file in snapshot.digests:
             snapshot.check(file)
         written = publish(list(shards.values()), recipe.weights, folder, Inferred(recipe.code, recipe.kinds))
-    return written, sum(kept.shard.rows_in for work, kept in shards.items() if work not in taken)
+    new = [kept for work, kept in shards.items() if work not in taken or work.key not in before]
+    return written, sum(kept.shard.rows_in for kept in new)
+
+
+def knows_all(recipe: Recipe, snapshot: Snapshot, earlier: Iterable[Path]) -> bool:
+    """Whether earlier artifacts have a shard of each file, as a whole."""
+    known = kept_in(earlier)
+    return all(recipe.key(file, digest, None) in known for file, digest in snapshot.digests.items())
 
 
 def _rows_about(works: Iterable[Work]) -> int:
     """About how many rows there are to read; 0 where a file does not tell."""
     files = {work.file: work.recipe.format for work in works}
-    found = [rows_about(file, format) for file, format in files.items()]
+    found = [rows_about(file, kind) for file, kind in files.items()]
     return 0 if None in found else sum(rows for rows in found if rows is not None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from components.code import library_versions
+from components.example_gen.ahead import Ahead
 from components.lineage.reader import Lineage
 from pipeline.fingerprint import module_fingerprint
 from pipeline.user_module import UserModule, locate_user_module
+from runners.beam import ingests_on_beam
 from runners.local.cache import Cache
 from runners.local.choice import FINISHED, Chooser
 from runners.local.engine import Engine, NodeResult, Plan
@@ -56,6 +59,7 @@ class Session:
         resumed: whether what the run had finished before is kept.
         from_node: id of the node from which on everything has to run; "" for none.
         accept_without_champion: see `components.gate.component.Gate`.
+        reads_ahead: whether the source is read while the graph is built.
     """
 
     loaded: LoadedConfig
@@ -68,8 +72,10 @@ class Session:
     resumed: bool = False
     from_node: str = ""
     accept_without_champion: str = ""
+    reads_ahead: bool = False
     engine: Engine = field(init=False)
     _workers: _Workers = field(init=False)
+    _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
 
     def __enter__(self) -> Self:
         """Compiles the pipeline, or takes what was compiled before. Nothing is recorded yet.
@@ -81,12 +87,13 @@ class Session:
         try:
             self.engine = self._engine(self._graph(self._workers))
         except BaseException:
-            self._workers.close()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Ends every process."""
+        self._ends.close()
         self._workers.close()
 
     def run(self, on_start: Callable[[str], None], on_end: Callable[[NodeResult], None]) -> list[NodeResult]:
@@ -167,6 +174,12 @@ class Session:
             os.replace(half, path)
         return read_graph(path.read_bytes(), self.run_id)
 
+    def _read_ahead(self) -> None:
+        """Has the source read by a process of its own, where that is asked for and this machine's files are read here."""
+        config = self.loaded.config
+        if self.reads_ahead and not ingests_on_beam(config.beam):
+            self._ends.enter_context(Ahead(self.root / "ExampleGen", config.data))
+
     def _build(self, workers: _Workers) -> bytes:
         arguments = {
             "config": str(self.loaded.file),
@@ -175,6 +188,7 @@ class Session:
             "accept_without_champion": self.accept_without_champion,
         }
         workers.submit(_BUILD, "runners.local.jobs:build", arguments, self.log_of(_BUILD))
+        self._read_ahead()
         done = workers.wait()
         if done is None or done.result is None:
             status = "" if done is None else f" with status {done.status}"

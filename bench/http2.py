@@ -19,6 +19,7 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _NO_TABLE, _WINDOW = struct.pack(">HI", 1, 0), struct.pack(">HI", 4, (1 << 31) - 1)
+_CONNECTION = bytes(4)
 _DEFAULT_WINDOW = 65_535
 _FRAME_BYTES = 16_384
 
@@ -128,17 +129,14 @@ class _Connection:
     def _take(self, kind: int, flags: int, payload: bytes, stream: bytes) -> None:
         if kind == _DATA:
             self._answered = True
-        elif kind == _HEADERS:
-            if flags & _END_STREAM:
-                self._end()
-        elif kind == _WINDOW_UPDATE:
-            if stream == b"\0\0\0\0":
-                self._credit += int.from_bytes(payload, "big")
-                if self._asks:
-                    self.ask()
-        elif kind in (_SETTINGS, _PING):
-            if not flags & _ACK:
-                self.socket.sendall(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
+        elif kind == _HEADERS and flags & _END_STREAM:
+            self._end()
+        elif kind == _WINDOW_UPDATE and stream == _CONNECTION:
+            self._credit += int.from_bytes(payload, "big")
+            if self._asks:
+                self.ask()
+        elif kind in (_SETTINGS, _PING) and not flags & _ACK:
+            self.socket.sendall(_frame(kind, _ACK, 0, payload if kind == _PING else b""))
         elif kind in (_RST_STREAM, _GOAWAY):
             raise RuntimeError(f"the server ended the {'stream' if kind == _RST_STREAM else 'connection'}: {payload!r}")
 

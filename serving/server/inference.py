@@ -71,6 +71,11 @@ class Inference:
         """A model's name for a label of a figure: "" for one that is not served, so that nobody can fill the page."""
         return name if name in self._manager.names else ""
 
+    @property
+    def batches(self) -> bool:
+        """Whether a request may wait for others."""
+        return self._batching is not None
+
     # --- calls ----------------------------------------------------------------------------------------------------
 
     def predict(self, request: Any) -> Any:

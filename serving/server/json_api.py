@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -83,24 +84,58 @@ def _instances(document: Mapping[str, Any]) -> list[Any]:
 
 
 def _fill_rows(instances: Sequence[Any], infos: Mapping[str, Any], request: Any) -> None:
-    if not isinstance(instances[0], dict) and len(infos) > 1:
+    if not _is_object(instances[0]) and len(infos) > 1:
         raise Refusal(
             "INVALID_ARGUMENT",
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map",
         )
+    even = _even_rows(instances, infos)
+    if even is not None:
+        for alias, values in even.items():
+            encode(values, request.inputs[alias], infos[alias].dtype)
+        return
     gathered = {alias: _Column(info.dtype) for alias, info in infos.items()}
+    _gather(instances, gathered)
+    for alias, column in gathered.items():
+        encode(column.array(len(instances)), request.inputs[alias], column.dtype)
+
+
+def _gather(instances: Sequence[Any], gathered: Mapping[str, _Column]) -> None:
     if _is_object(instances[0]):
         for number, instance in enumerate(instances):
             _add_object(number, instance, gathered)
+        return
+    (column,) = gathered.values()
+    for number, instance in enumerate(instances):
+        if _is_object(instance):
+            raise Refusal("INVALID_ARGUMENT", f"Expecting value/list but got object at item {number} of input list")
+        _add(number, None, instance, column)
+
+
+def _even_rows(instances: Sequence[Any], infos: Mapping[str, Any]) -> dict[str, Array] | None:
+    """The inputs of rows which all look the same, without a look at each value; None where that does not suffice."""
+    if not isinstance(instances[0], dict):
+        values = {alias: _even(instances, info.dtype) for alias, info in infos.items()}
+    elif "b64" not in infos and all(isinstance(row, dict) and row.keys() == infos.keys() for row in instances):
+        values = {alias: _even([row[alias] for row in instances], info.dtype) for alias, info in infos.items()}
     else:
-        (column,) = gathered.values()
-        for number, instance in enumerate(instances):
-            if _is_object(instance):
-                raise Refusal("INVALID_ARGUMENT", f"Expecting value/list but got object at item {number} of input list")
-            _add(number, None, instance, column)
-    for alias, column in gathered.items():
-        encode(column.array(len(instances)), request.inputs[alias], column.dtype)
+        return None
+    found = {alias: one for alias, one in values.items() if one is not None}
+    return found if len(found) == len(values) else None
+
+
+def _even(values: Sequence[Any], dtype: int) -> Array | None:
+    """Scalars of one type, or lists of such of one length, as an array; None for all else."""
+    shape: _SHAPE = (len(values),)
+    if isinstance(values[0], list):
+        if set(map(type, values)) != {list} or len(set(map(len, values))) != 1 or not values[0]:
+            return None
+        shape = (len(values), len(values[0]))
+        values = list(chain.from_iterable(values))
+    if dtype == types_pb2.DT_STRING and set(map(type, values)) == {str}:
+        return _array([value.encode() for value in values], shape, dtype)
+    return _array(list(values), shape, dtype) if _all_good(values, dtype) else None
 
 
 def _add_object(number: int, instance: Any, gathered: Mapping[str, _Column]) -> None:
@@ -223,8 +258,12 @@ def _flatten(value: Any, level: int, shape: _SHAPE, dtype: int, into: list[Any])
 
 
 def _all_good(values: Sequence[Any], dtype: int) -> bool:
-    """Whether leaves need no further look, told by their types alone."""
-    return dtype in _FLOATS and set(map(type, values)) <= {float, int}
+    """Whether numbers need no further look, told by their types and the range of whole ones."""
+    kinds = set(map(type, values))
+    if dtype in _FLOATS:
+        return kinds <= {float, int}
+    low, high = _RANGES.get(dtype, (0, 0))
+    return kinds == {int} and low <= min(values) and max(values) < high
 
 
 def _value(value: Any, dtype: int) -> Any:

@@ -143,6 +143,7 @@ class Manager:
         self._on_change = on_change
         self._models: dict[str, _Model] = {}
         self._configured = False
+        self._revision = 0
         self._labels: dict[str, dict[str, int]] = {}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -202,6 +203,11 @@ class Manager:
         """Of the models."""
         with self._lock:
             return list(self._models)
+
+    @property
+    def revision(self) -> int:
+        """Rises whenever a version comes or goes."""
+        return self._revision
 
     # --- configuration --------------------------------------------------------------------------------------------
 
@@ -488,6 +494,7 @@ class Manager:
             self._unload(model, number)
 
     def _tell(self, model: _Model, number: int, version: _Version) -> None:
+        self._revision += 1
         self._on_change(model.config.name, _status(number, version))
 
 

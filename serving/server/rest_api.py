@@ -33,6 +33,7 @@ from serving.server.json_api import (
 from serving.server.manager import Manager
 from serving.server.metrics import Metrics
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
+from serving.server.pace import Pace, Paces
 from serving.server.status import Refusal
 
 __all__ = ["METRICS_PATH", "READY_PATH", "RestServer"]
@@ -47,6 +48,8 @@ _STATUS = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.IGNORECASE
 )
 _COMPRESSED_FROM = 1024
+_SMALL = 64 << 10
+"""Bytes below which a request may be answered in the event loop."""
 _LARGE = 4 << 20
 """Bytes from which on requests are read one by one: JSON takes up to thirty times its size in memory."""
 _INT64_DIGITS = 19
@@ -54,7 +57,11 @@ _INT64 = 1 << 63
 
 
 class RestServer:
-    """An HTTP server with an event loop in a thread of its own; models run in other threads."""
+    """An HTTP server with an event loop in a thread of its own.
+
+    Answers come from other threads, so that a slow model keeps nobody else; but those that have shown to be quick, of
+    models that do not wait for each other in batches, come from the event loop itself.
+    """
 
     def __init__(
         self,
@@ -81,6 +88,14 @@ class RestServer:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._grace_s = grace_s
+        self._calls: Mapping[str, Callable[[_Call, bytes], bytes]] = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+            "metadata": self._metadata,
+            "status": self._status,
+        }
+        self._paces = Paces()
         self._workers = ThreadPoolExecutor(threads, "rest")
         self._one_by_one = ThreadPoolExecutor(1, "rest-large")
         self._loop = asyncio.new_event_loop()
@@ -138,8 +153,7 @@ class RestServer:
         started = time.perf_counter()
         try:
             body = await request.read()
-            workers = self._workers if len(body) < _LARGE else self._one_by_one
-            answer = await self._loop.run_in_executor(workers, self._answer, call, body)
+            answer = await self._answered(call, body)
         except web.HTTPRequestEntityTooLarge:
             limit = self._max_body_bytes
             return self._refused(call, Refusal("RESOURCE_EXHAUSTED", f"the request has more than {limit} bytes"), 413)
@@ -164,6 +178,26 @@ class RestServer:
             response.enable_compression()  # where the client takes it
         return response
 
+    async def _answered(self, call: _Call, body: bytes) -> bytes:
+        if len(body) >= _SMALL or self._inference.batches:
+            workers = self._workers if len(body) < _LARGE else self._one_by_one
+            return await self._loop.run_in_executor(workers, self._answer, call, body)
+        pace = self._paces.of(call.path, len(body), self._manager.revision)
+        if not pace.quick:
+            return await self._loop.run_in_executor(self._workers, self._answer_in_thread, call, body, pace)
+        started = time.perf_counter()
+        try:
+            return self._answer(call, body)
+        finally:
+            pace.took_in_loop(time.perf_counter() - started)
+
+    def _answer_in_thread(self, call: _Call, body: bytes, pace: Pace) -> bytes:
+        started = time.thread_time()
+        try:
+            return self._answer(call, body)
+        finally:
+            pace.took_in_thread(time.thread_time() - started)
+
     def _ready(self) -> web.Response:
         reasons = self._manager.why_not_ready()
         answer = {"ready": not reasons, "reasons": reasons}
@@ -175,17 +209,9 @@ class RestServer:
         return web.json_response({"error": refusal.message}, status=status)
 
     def _answer(self, call: _Call, body: bytes) -> bytes:
-        """In a worker's thread."""
         call.parse()
-        calls: dict[str, Callable[[_Call, bytes], bytes]] = {
-            "predict": self._predict,
-            "classify": self._classify,
-            "regress": self._regress,
-            "metadata": self._metadata,
-            "status": self._status,
-        }
         try:
-            return calls[call.method](call, body)
+            return self._calls[call.method](call, body)
         except RecursionError as error:
             raise Refusal("INVALID_ARGUMENT", "JSON Parse error: nested too deeply") from error
         except UnicodeEncodeError as error:
@@ -227,13 +253,14 @@ class _Call:
     """What a path asks for.
 
     Attributes:
+        path: of the URL.
         model: its name; "" before `parse`, or where none is given.
         method: `predict`, `classify`, `regress`, `metadata` or `status`.
     """
 
     def __init__(self, verb: str, path: str) -> None:
         self._verb = verb
-        self._path = path
+        self.path = path
         self._version: int | None = None
         self._label: str | None = None
         self.model = ""
@@ -246,9 +273,9 @@ class _Call:
             Refusal: INVALID_ARGUMENT.
         """
         pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(self._verb)
-        match = pattern.fullmatch(self._path) if pattern else None
+        match = pattern.fullmatch(self.path) if pattern else None
         if match is None:
-            raise Refusal("INVALID_ARGUMENT", f"Malformed request: {self._verb} {self._path}")
+            raise Refusal("INVALID_ARGUMENT", f"Malformed request: {self._verb} {self.path}")
         name, version, label, method = match.groups()
         self.model = unquote(name or "")
         self.method = (method or "status").lower()

@@ -1,4 +1,5 @@
-"""What the embedded server costs beside a server that does nothing, and what batching gives, into `RESULTS.md`.
+"""What the embedded server costs beside a server that does nothing, and what batching gives, into `RESULTS.md`; what a
+request costs over gRPC and over REST, into `README.md`.
 
     python -m bench.serving [--turns 7] [--requests 1500]
 
@@ -19,10 +20,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.http2 import run_load
 from bench.process import REPOSITORY
 from bench.results import machine, table, write_section
 
@@ -31,12 +34,15 @@ __all__ = ["main"]
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _SMALL, _LARGE = (8, 32, 16, 1), (256, 1024, 1024, 10)
 _CLIENTS = 8
+_GATHERED = {"max_batch_size": _CLIENTS, "batch_timeout_micros": 2000}
+_ROWS = 256
+_README = REPOSITORY / "README.md"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _LIMITS = {"gRPC": 2.5, "REST": 2.5}
 _BATCHING = 1.3
 
 Turn = tuple[float, float]
-"""CPU of the server for each request, and the median time of one, in microseconds."""
+"""CPU of the server for each request in microseconds, and the median time of one in microseconds, or requests a second."""
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
@@ -94,7 +100,7 @@ def _serve_model(base: str, batching: bool) -> None:
         rest_port=0,
         intra_op_threads=1,
         inter_op_threads=1,
-        batching=BatchingParameters(max_batch_size=64) if batching else None,
+        batching=BatchingParameters(**_GATHERED) if batching else None,
     )
     with ModelServer([ModelConfig("m", Path(base))], options) as server:
         print(json.dumps({"grpc": server.grpc_port, "rest": server.rest_port}), flush=True)
@@ -179,32 +185,21 @@ def _over_rest(server: dict[str, int], body: bytes, stack: ExitStack) -> Callabl
     return ask
 
 
-def _throughput(server: dict[str, int], body: bytes, seconds: float) -> float:
-    """Requests a second of eight clients."""
-    with ExitStack() as stack, ThreadPoolExecutor(_CLIENTS) as pool:
-        calls = [_over_grpc(server, body, stack) for _ in range(_CLIENTS)]
-        for call in calls:
-            call()
-        until = time.perf_counter() + seconds
-
-        def client(call: Callable[[], object]) -> int:
-            count = 0
-            while time.perf_counter() < until:
-                call()
-                count += 1
-            return count
-
-        return sum(pool.map(client, calls)) / seconds
+def _throughput(server: dict[str, int], body: bytes, seconds: float) -> Turn:
+    """CPU of the server for each request in microseconds, and requests a second, of eight clients."""
+    run_load(server["grpc"], _PREDICT, body, clients=_CLIENTS, seconds=0.3)
+    before = _cpu_s(server["pid"])
+    load = run_load(server["grpc"], _PREDICT, body, clients=_CLIENTS, seconds=seconds)
+    return (_cpu_s(server["pid"]) - before) / len(load.latencies_us) * 1e6, load.rate
 
 
-def _predict_body(width: int) -> bytes:
-    import numpy as np
+def _predict_body(width: int, rows: int = 1) -> bytes:
     from tensorflow.core.framework import tensor_pb2, types_pb2
     from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
-    values = np.ones((1, width), np.float32)
+    values = _values(width, rows)
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_content=values.tobytes())
     for size in values.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -213,7 +208,17 @@ def _predict_body(width: int) -> bytes:
     return body
 
 
-def _report(turns: dict[str, list[Turn]], rates: dict[str, list[float]], command: str) -> str:
+def _json_body(width: int, rows: int = 1) -> bytes:
+    return json.dumps({"instances": [[round(x, 6) for x in row] for row in _values(width, rows).tolist()]}).encode()
+
+
+def _values(width: int, rows: int) -> Any:
+    import numpy as np
+
+    return np.random.default_rng(7).normal(size=(rows, width)).astype(np.float32)
+
+
+def _report(turns: dict[str, list[Turn]], rates: dict[str, list[Turn]], command: str) -> str:
     rows = []
     for face, limit in _LIMITS.items():
         for place, (what, digits) in enumerate((("CPU", 0), ("p50, one client", 0))):
@@ -228,36 +233,73 @@ def _report(turns: dict[str, list[Turn]], rates: dict[str, list[float]], command
                     f"at most {limit}",
                 ]
             )
-    ratios = [mine / its for mine, its in zip(rates["batching"], rates["plain"], strict=True)]
     widths = "-".join(map(str, _LARGE))
-    rows.append(
-        [
-            f"requests a second, 8 clients, {widths}: without batching, with it",
-            _spread(rates["plain"], 0),
-            _spread(rates["batching"], 0),
-            _spread(ratios, 2),
-            f"at least {_BATCHING}",
-        ]
-    )
+    for place, figure, target in ((1, "requests a second", f"at least {_BATCHING}"), (0, "CPU, us", "")):
+        plain, batching = ([turn[place] for turn in rates[who]] for who in ("plain", "batching"))
+        ratios = [mine / its for mine, its in zip(batching, plain, strict=True)]
+        figures = [_spread(plain, 0), _spread(batching, 0), _spread(ratios, 2)]
+        rows.append([f"gRPC, 8 clients, {widths}, {figure}: without batching, with it", *figures, target])
     return "\n".join(
         [
             "## The embedded server",
             "",
             f"`{command}`; {machine()}. One row a request, the first two faces on a model of"
             f" {'-'.join(map(str, _SMALL))}. The empty server is grpcio's synchronous echo of bytes, and an aiohttp handler"
-            " that reads the request. Minimum / median / maximum over turns; clients in Python share the machine. Nothing"
-            " here compares with TF Serving itself, whose binary is in no registry.",
+            " that reads the request. Minimum / median / maximum over turns; the clients share the machine. Batches are of at"
+            f" most {_GATHERED['max_batch_size']} and wait {_GATHERED['batch_timeout_micros'] / 1000:g} ms at most; the eight clients"
+            " are one thread that writes requests made beforehand (`bench/http2.py`). Nothing here compares with TF Serving"
+            " itself, whose binary is in no registry.",
             "",
             table(["", "empty", "ours", "ratio", "target"], rows),
         ]
     )
 
 
+def _faces(turns: dict[str, list[Turn]], sizes: dict[str, int], command: str) -> str:
+    """What a request costs over each face, for `README.md`."""
+    rows = [
+        [
+            f"{face}, {_rows_of(count)}",
+            f"{sizes[name]:,}",
+            *(f"{statistics.median(turn[place] for turn in turns[name]):,.0f}" for place in (0, 1)),
+        ]
+        for count in (1, _ROWS)
+        for face in ("gRPC", "REST")
+        for name in [f"{face} ours" if count == 1 else f"{face} many"]
+    ]
+    return "\n".join(
+        [
+            f"One request on a model of {'-'.join(map(str, _SMALL))}, medians (`{command}`; {machine()}):",
+            "",
+            table(["", "bytes sent", "CPU of the server, us", "p50 of one client, us"], rows),
+        ]
+    )
+
+
+def _rows_of(count: int) -> str:
+    return "one row" if count == 1 else f"{count} rows"
+
+
 def _spread(values: Sequence[float], digits: int) -> str:
     return " / ".join(f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
 
 
-def _measure(turns: int, requests: int, seconds: float) -> tuple[dict[str, list[Turn]], dict[str, list[float]]]:
+@dataclass(frozen=True)
+class _Found:
+    """What was measured, a figure for each turn.
+
+    Attributes:
+        turns: of one client, by face and server.
+        rates: of eight, by whether they were batched.
+        sizes: bytes of a request.
+    """
+
+    turns: dict[str, list[Turn]]
+    rates: dict[str, list[Turn]]
+    sizes: dict[str, int]
+
+
+def _measure(turns: int, requests: int, seconds: float) -> _Found:
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as work, ExitStack() as stack:
         small, large = Path(work, "small"), Path(work, "large")
         _write_model(small, _SMALL)
@@ -266,23 +308,26 @@ def _measure(turns: int, requests: int, seconds: float) -> tuple[dict[str, list[
         ours = stack.enter_context(_started("model", str(small)))
         plain = stack.enter_context(_started("model", str(large)))
         batching = stack.enter_context(_started("batching", str(large)))
-        proto, text = _predict_body(_SMALL[0]), json.dumps({"instances": [[1.0] * _SMALL[0]]}).encode()
+        width = _SMALL[0]
         asked = {
-            "gRPC empty": (echo["pid"], _over_grpc(echo, proto, stack)),
-            "gRPC ours": (ours["pid"], _over_grpc(ours, proto, stack)),
-            "REST empty": (nothing["pid"], _over_rest(nothing, text, stack)),
-            "REST ours": (ours["pid"], _over_rest(ours, text, stack)),
+            "gRPC empty": (echo, _over_grpc, _predict_body(width), requests),
+            "gRPC ours": (ours, _over_grpc, _predict_body(width), requests),
+            "REST empty": (nothing, _over_rest, _json_body(width), requests),
+            "REST ours": (ours, _over_rest, _json_body(width), requests),
+            "gRPC many": (ours, _over_grpc, _predict_body(width, _ROWS), requests // 5),
+            "REST many": (ours, _over_rest, _json_body(width, _ROWS), requests // 5),
         }
+        calls = {name: over(server, body, stack) for name, (server, over, body, _) in asked.items()}
         found: dict[str, list[Turn]] = {name: [] for name in asked}
-        rates: dict[str, list[float]] = {"plain": [], "batching": []}
+        rates: dict[str, list[Turn]] = {"plain": [], "batching": []}
         body = _predict_body(_LARGE[0])
         for _ in range(turns):
-            for name, (pid, ask) in asked.items():
-                found[name].append(_measured(pid, ask, requests))
+            for name, (server, _, _, count) in asked.items():
+                found[name].append(_measured(server["pid"], calls[name], count))
             for name, server in (("plain", plain), ("batching", batching)):
                 rates[name].append(_throughput(server, body, seconds))
-            print({name: [round(figure) for figure in one[-1]] for name, one in found.items()}, rates, flush=True)
-        return found, rates
+            print({name: [round(figure) for figure in one[-1]] for name, one in {**found, **rates}.items()}, flush=True)
+        return _Found(found, rates, {name: len(body) for name, (_, _, body, _) in asked.items()})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -291,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--requests", type=int, default=1500, help="of each face in each turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="of eight clients in each turn")
-    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md alone")
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md and README.md alone")
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
@@ -301,14 +346,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             {"echo": _serve_echo, "nothing": _serve_nothing}[what]()
         return
-    found, rates = _measure(options.turns, options.requests, options.seconds)
+    found = _measure(options.turns, options.requests, options.seconds)
     command = (
         f"python -m bench.serving --turns {options.turns} --requests {options.requests} --seconds {options.seconds:g}"
     )
-    text = _report(found, rates, command)
-    print(text)
+    text, faces = _report(found.turns, found.rates, command), _faces(found.turns, found.sizes, command)
+    print(text, faces, sep="\n\n")
     if not options.no_write:
         write_section("serving", text)
+        write_section("grpc-or-rest", faces, _README)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,16 @@ class Inference:
             encode(value, response.outputs[alias], signature.outputs[alias].dtype)
         return response
 
+    def predict_arrays(self, model: LoadedModel, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs of a signature that is there, for all of its inputs, without messages around them.
+
+        Raises:
+            Refusal: in TF Serving's words.
+        """
+        outputs = sorted(model.signatures[signature].outputs)
+        ordered = {alias: inputs[alias] for alias in sorted(inputs)}
+        return dict(zip(outputs, self._run(model, "Predict", signature, ordered, outputs), strict=True))
+
     def classify(self, request: Any) -> Any:
         """`Classify`: tf.Examples in, classes and scores out.
 

@@ -1,4 +1,4 @@
-"""The JSON of the REST interface: requests to protos and arrays, answers to text, errors in TF Serving's words."""
+"""The JSON of the REST interface: requests to arrays and protos, answers to text, errors in TF Serving's words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -17,9 +18,17 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import types_pb2
 
 from serving.server.status import Refusal
-from serving.server.tensors import Array, dtype_name, encode, numpy_type
+from serving.server.tensors import Array, data_type, dtype_name, numpy_type
 
-__all__ = ["Format", "fill_examples", "fill_predict", "results_of_classes", "results_of_regressions", "write_outputs"]
+__all__ = [
+    "Format",
+    "PredictInput",
+    "fill_examples",
+    "read_predict",
+    "results_of_classes",
+    "results_of_regressions",
+    "write_outputs",
+]
 
 Format = Literal["row", "column"]
 
@@ -41,23 +50,33 @@ _SHAPE = tuple[int, ...]
 # --- predict --------------------------------------------------------------------------------------------------------
 
 
-def fill_predict(body: bytes, request: Any, inputs_of: Callable[[str], Mapping[str, Any]]) -> Format:
-    """Fills a `PredictRequest` from JSON.
+@dataclass(frozen=True)
+class PredictInput:
+    """What a request for predictions says.
+
+    Attributes:
+        signature: its name; "" for the default one.
+        inputs: values by alias.
+        form: `row` for `instances`, `column` for `inputs`: the answer takes the same form.
+    """
+
+    signature: str
+    inputs: dict[str, Array]
+    form: Format
+
+
+def read_predict(body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]) -> PredictInput:
+    """Reads a request for predictions.
 
     Args:
         body: of the HTTP request.
-        request: its model's name and version stand in it.
         inputs_of: `TensorInfo` by alias for the name of a signature, "" for the default one.
-
-    Returns:
-        `row` for `instances`, `column` for `inputs`: the answer takes the same form.
 
     Raises:
         Refusal: INVALID_ARGUMENT.
     """
     document = _parse(body)
     signature = _signature(document)
-    request.model_spec.signature_name = signature
     infos = inputs_of(signature)
     if not infos:
         raise Refusal("INVALID_ARGUMENT", f"Failed to get input map for signature: {signature or 'DEFAULT'}")
@@ -66,11 +85,9 @@ def fill_predict(body: bytes, request: Any, inputs_of: Callable[[str], Mapping[s
         problem = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
         raise _format_error(document, problem)
     if has_rows:
-        _fill_rows(_instances(document), infos, request)
-        return "row"
+        return PredictInput(signature, _rows(_instances(document), infos), "row")
     if has_columns:
-        _fill_columns(document["inputs"], infos, request)
-        return "column"
+        return PredictInput(signature, _columns(document["inputs"], infos), "column")
     raise Refusal("INVALID_ARGUMENT", "Missing 'inputs' or 'instances' key")
 
 
@@ -83,7 +100,7 @@ def _instances(document: Mapping[str, Any]) -> list[Any]:
     return instances
 
 
-def _fill_rows(instances: Sequence[Any], infos: Mapping[str, Any], request: Any) -> None:
+def _rows(instances: Sequence[Any], infos: Mapping[str, Any]) -> dict[str, Array]:
     if not _is_object(instances[0]) and len(infos) > 1:
         raise Refusal(
             "INVALID_ARGUMENT",
@@ -92,13 +109,10 @@ def _fill_rows(instances: Sequence[Any], infos: Mapping[str, Any], request: Any)
         )
     even = _even_rows(instances, infos)
     if even is not None:
-        for alias, values in even.items():
-            encode(values, request.inputs[alias], infos[alias].dtype)
-        return
+        return even
     gathered = {alias: _Column(info.dtype) for alias, info in infos.items()}
     _gather(instances, gathered)
-    for alias, column in gathered.items():
-        encode(column.array(len(instances)), request.inputs[alias], column.dtype)
+    return {alias: column.array(len(instances)) for alias, column in gathered.items()}
 
 
 def _gather(instances: Sequence[Any], gathered: Mapping[str, _Column]) -> None:
@@ -166,13 +180,12 @@ def _element_error(number: int, alias: str | None, message: str) -> Refusal:
     return Refusal("INVALID_ARGUMENT", text)
 
 
-def _fill_columns(given: Any, infos: Mapping[str, Any], request: Any) -> None:
+def _columns(given: Any, infos: Mapping[str, Any]) -> dict[str, Array]:
     if _is_object(given):
-        for alias, info in infos.items():
+        for alias in infos:
             if alias not in given:
                 raise Refusal("INVALID_ARGUMENT", f"Missing named input: {alias} in 'inputs' object.")
-            encode(_dense(given[alias], info.dtype), request.inputs[alias], info.dtype)
-        return
+        return {alias: _dense(given[alias], info.dtype) for alias, info in infos.items()}
     if len(infos) > 1:
         raise Refusal(
             "INVALID_ARGUMENT",
@@ -180,7 +193,7 @@ def _fill_columns(given: Any, infos: Mapping[str, Any], request: Any) -> None:
             "tensorinfo_map",
         )
     ((alias, info),) = infos.items()
-    encode(_dense(given, info.dtype), request.inputs[alias], info.dtype)
+    return {alias: _dense(given, info.dtype)}
 
 
 class _Column:
@@ -377,8 +390,8 @@ def _add_to_feature(name: str, value: Any, feature: Any) -> None:
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
-def write_outputs(outputs: Mapping[str, Any], form: Format) -> bytes:
-    """The outputs of a `PredictResponse` as JSON.
+def write_outputs(outputs: Mapping[str, Array], form: Format) -> bytes:
+    """The outputs of a signature as JSON.
 
     Raises:
         Refusal: INVALID_ARGUMENT: they do not share a first dimension, which rows need.
@@ -396,40 +409,30 @@ def write_outputs(outputs: Mapping[str, Any], form: Format) -> bytes:
     return _written({"predictions": rows})
 
 
-def _check_rows(outputs: Mapping[str, Any]) -> None:
+def _check_rows(outputs: Mapping[str, Array]) -> None:
     size = -1
     for alias in sorted(outputs):
-        dims = outputs[alias].tensor_shape.dim
-        if not dims:
+        shape = outputs[alias].shape
+        if not shape:
             raise Refusal("INVALID_ARGUMENT", f"Tensor name: {alias} has no shape information ")
-        if size >= 0 and dims[0].size != size:
+        if size >= 0 and shape[0] != size:
             raise Refusal(
                 "INVALID_ARGUMENT",
-                f"Tensor name: {alias} has inconsistent batch size: {dims[0].size} expecting: {size}",
+                f"Tensor name: {alias} has inconsistent batch size: {shape[0]} expecting: {size}",
             )
-        size = dims[0].size
+        size = shape[0]
 
 
-def _nested(alias: str, proto: Any) -> Any:
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    values: list[Any]
-    if proto.dtype == types_pb2.DT_STRING:
+def _nested(alias: str, values: Array) -> Any:
+    dtype = data_type(values)
+    if dtype == types_pb2.DT_STRING:
         as_bytes = alias.endswith("_bytes")
-        values = [_text(value, as_bytes) for value in proto.string_val]
-    elif proto.dtype == types_pb2.DT_FLOAT:
-        values = _shortest(proto.float_val)
-    else:
-        field = {
-            types_pb2.DT_DOUBLE: "double_val",
-            types_pb2.DT_INT64: "int64_val",
-            types_pb2.DT_BOOL: "bool_val",
-            types_pb2.DT_UINT32: "uint32_val",
-            types_pb2.DT_UINT64: "uint64_val",
-        }.get(proto.dtype, "int_val")
-        if proto.dtype not in (*_RANGES, *_FLOATS, types_pb2.DT_BOOL):
-            raise Refusal("INVALID_ARGUMENT", f"Failed to write JSON value for tensor type: {dtype_name(proto.dtype)}")
-        values = list(getattr(proto, field))
-    return _shaped(values, shape)
+        return _shaped([_text(value, as_bytes) for value in values.reshape(-1).tolist()], values.shape)
+    if dtype == types_pb2.DT_FLOAT:
+        return _shaped(_shortest(values.reshape(-1)), values.shape)
+    if dtype not in (*_RANGES, types_pb2.DT_DOUBLE, types_pb2.DT_BOOL):
+        raise Refusal("INVALID_ARGUMENT", f"Failed to write JSON value for tensor type: {dtype_name(dtype)}")
+    return values.tolist()
 
 
 def _shortest(values: Iterable[float]) -> list[float]:

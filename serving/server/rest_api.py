@@ -18,14 +18,13 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    predict_pb2,
     regression_pb2,
 )
 
-from serving.server.inference import Inference, spec_of
+from serving.server.inference import Inference
 from serving.server.json_api import (
     fill_examples,
-    fill_predict,
+    read_predict,
     results_of_classes,
     results_of_regressions,
     write_outputs,
@@ -218,10 +217,10 @@ class RestServer:
             raise Refusal("INVALID_ARGUMENT", "JSON Parse error: The surrogate pair in string is invalid.") from error
 
     def _predict(self, call: _Call, body: bytes) -> bytes:
-        request = call.fill(predict_pb2.PredictRequest())
-        with self._manager.use(*spec_of(request.model_spec)) as model:  # one version reads the request and answers it
-            form = fill_predict(body, request, partial(_inputs_of, model))
-            return write_outputs(self._inference.predict_on(model, request).outputs, form)
+        with self._manager.use(call.model, call.version, call.label) as model:  # one version reads it and answers it
+            given = read_predict(body, partial(_inputs_of, model))
+            outputs = self._inference.predict_arrays(model, given.signature or DEFAULT_SIGNATURE, given.inputs)
+            return write_outputs(outputs, given.form)
 
     def _classify(self, call: _Call, body: bytes) -> bytes:
         request = call.fill(classification_pb2.ClassificationRequest())
@@ -255,14 +254,15 @@ class _Call:
     Attributes:
         path: of the URL.
         model: its name; "" before `parse`, or where none is given.
+        version, label: that are asked for.
         method: `predict`, `classify`, `regress`, `metadata` or `status`.
     """
 
     def __init__(self, verb: str, path: str) -> None:
         self._verb = verb
         self.path = path
-        self._version: int | None = None
-        self._label: str | None = None
+        self.version: int | None = None
+        self.label: str | None = None
         self.model = ""
         self.method = "status"
 
@@ -284,17 +284,17 @@ class _Call:
         if version is not None:
             if len(version) > _INT64_DIGITS or int(version) >= _INT64:
                 raise Refusal("INVALID_ARGUMENT", f"Failed to convert version: {version} to numeric.")
-            self._version = int(version)
-        self._label = unquote(label) if label is not None else None
+            self.version = int(version)
+        self.label = unquote(label) if label is not None else None
 
     def fill(self, request: Any) -> Any:
         """Writes model, version and label into a request."""
         spec = request.model_spec
         spec.name = self.model
-        if self._version is not None:
-            spec.version.value = self._version
-        if self._label is not None:
-            spec.version_label = self._label
+        if self.version is not None:
+            spec.version.value = self.version
+        if self.label is not None:
+            spec.version_label = self.label
         return request
 
 

@@ -12,7 +12,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from serving.server.status import Refusal
 
-__all__ = ["MAX_FILLED", "Array", "decode", "dtype_name", "encode", "numpy_type"]
+__all__ = ["MAX_FILLED", "Array", "data_type", "decode", "dtype_name", "encode", "numpy_type"]
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +40,15 @@ _FIELDS: dict[int, tuple[type, str]] = {
 def numpy_type(dtype: int) -> type | None:
     """NumPy's type for a `DataType`; None where this module leaves it to TensorFlow."""
     return _FIELDS[dtype][0] if dtype in _FIELDS else None
+
+
+_TYPES = {np.dtype(kind): dtype for dtype, (kind, _) in _FIELDS.items()}
+
+
+def data_type(values: Array) -> int:
+    """The `DataType` of an array; bytes, or objects that are such, are strings."""
+    found = _TYPES.get(values.dtype)
+    return int(tf.as_dtype(values.dtype).as_datatype_enum) if found is None else found
 
 
 def dtype_name(dtype: int) -> str:
@@ -116,7 +125,7 @@ def encode(values: Array, proto: Any | None = None, dtype: int | None = None) ->
         dtype: where it is known.
     """
     proto = tensor_pb2.TensorProto() if proto is None else proto
-    dtype = tf.as_dtype(values.dtype).as_datatype_enum if dtype is None else dtype
+    dtype = data_type(values) if dtype is None else dtype
     known = _FIELDS.get(dtype)
     if known is None:
         proto.CopyFrom(tf.make_tensor_proto(values, dtype=tf.as_dtype(dtype)))

@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import classification_pb2, predict_pb2
+from tensorflow_serving.apis import classification_pb2
 
 from serving.server import json_api
-from serving.server.json_api import fill_examples, fill_predict, write_outputs
+from serving.server.json_api import fill_examples, read_predict, write_outputs
 from serving.server.status import Refusal
-from serving.server.tensors import decode, encode
 
 
 def infos(**dtypes):
@@ -28,10 +27,10 @@ def infos(**dtypes):
 
 def read(document, form="row", **dtypes):
     """The inputs of a request as arrays."""
-    request = predict_pb2.PredictRequest()
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    assert fill_predict(body, request, lambda signature: infos(**dtypes)) == form
-    return {name: decode(name, proto) for name, proto in request.inputs.items()}
+    found = read_predict(body, lambda signature: infos(**dtypes))
+    assert found.form == form
+    return found.inputs
 
 
 def refusal(document, **dtypes):
@@ -141,8 +140,8 @@ def test_any_json_is_read_or_refused(document, dtype):
     """With `Refusal` and nothing else."""
     body = json.dumps(document).encode()
     for fill in (
-        lambda: fill_predict(body, predict_pb2.PredictRequest(), lambda _: infos(x=dtype)),
-        lambda: fill_predict(body, predict_pb2.PredictRequest(), lambda _: infos(x=dtype, y=dtype)),
+        lambda: read_predict(body, lambda _: infos(x=dtype)),
+        lambda: read_predict(body, lambda _: infos(x=dtype, y=dtype)),
         lambda: fill_examples(body, classification_pb2.ClassificationRequest()),
     ):
         with contextlib.suppress(Refusal):
@@ -204,26 +203,26 @@ def test_base64_where_objects_are_expected():
 def test_floats_are_written_so_that_they_read_back(values):
     """And no longer than that."""
     array = np.array(values, np.float32)
-    answer = json.loads(write_outputs({"y": encode(array)}, "row"))
+    answer = json.loads(write_outputs({"y": array}, "row"))
     np.testing.assert_array_equal(np.array(answer["predictions"], np.float32), array)
-    assert write_outputs({"y": encode(np.array([0.2], np.float32))}, "row") == b'{"predictions": [0.2]}'
+    assert write_outputs({"y": np.array([0.2], np.float32)}, "row") == b'{"predictions": [0.2]}'
 
 
 def test_outputs_that_are_no_rows():
     """Rows need one first dimension; columns do not."""
-    outputs = {"a": encode(np.zeros(2, np.float32)), "b": encode(np.zeros(3, np.float32))}
+    outputs = {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32)}
     with pytest.raises(Refusal, match="Tensor name: b has inconsistent batch size: 3 expecting: 2"):
         write_outputs(outputs, "row")
     assert json.loads(write_outputs(outputs, "column"))["outputs"]["b"] == [0, 0, 0]
     with pytest.raises(Refusal, match="has no shape information"):
-        write_outputs({"a": encode(np.array(1.0))}, "row")
+        write_outputs({"a": np.array(1.0)}, "row")
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=4))
 def test_nesting_follows_the_shape(shape):
     """Also where a dimension is zero."""
     values = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
-    answer = json.loads(write_outputs({"y": encode(values)}, "column"))
+    answer = json.loads(write_outputs({"y": values}, "column"))
     assert answer["outputs"] == values.tolist()
 
 

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from schemas.errors import BadValueError, DataError, MissingColumnError, SatisficeError, close_match
 
@@ -26,6 +26,11 @@ _INTEGERS = ("DT_INT64", "DT_INT32", "DT_INT16", "DT_INT8", "DT_UINT8", "DT_UINT
 _FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
 _MISSING_INT = -(1 << 63)
 _COMPRESSED_FROM = 4096
+_CHUNK = 1 << 16
+"""Characters of a JSON file that are read at once."""
+_SHOWN = 40
+_TOKEN = 16
+"""Characters of what may be cut off at the end of a chunk, a text apart."""
 
 Row = Mapping[str, Any]
 
@@ -99,13 +104,64 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             elif path.suffix in (".jsonl", ".ndjson"):
                 yield from (json.loads(line) for line in file if line.strip())
             else:
-                document = json.load(file)
-                yield from document["instances"] if isinstance(document, dict) else document
+                yield from _json_rows(file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(str(path), f"cannot be read: {error}") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         expected = "a .csv file with a header, or JSON: a list of objects, or one object a line"
         raise DataError(str(path), f"does not parse: {error}", expected=expected) from error
+
+
+def _json_rows(file: TextIO) -> Iterator[Any]:
+    """The elements of a list, each read when it is asked for; an object with `instances` is read as a whole."""
+    text = file.read(_CHUNK).lstrip()
+    if not text.startswith("["):
+        document = json.loads(text + file.read())
+        yield from document["instances"] if isinstance(document, dict) else document
+        return
+    decoder, text, first = json.JSONDecoder(), text[1:], True
+    while True:
+        text = _filled(text, file)
+        if text.startswith("]") and first:
+            break
+        row, text = _element(decoder, text, file)
+        yield row
+        first = False
+        if text.startswith("]"):
+            break
+        if not text.startswith(","):
+            raise json.JSONDecodeError("Expecting ',' or ']' after a row", text[:_SHOWN], 0)
+        text = text[1:]
+    if (text[1:] + file.read()).strip():
+        raise json.JSONDecodeError("Extra data after the list", text[1 : _SHOWN + 1], 0)
+
+
+def _filled(text: str, file: TextIO) -> str:
+    """What follows, without the blanks before it; "" at the end of the file."""
+    text = text.lstrip()
+    while not text and (more := file.read(_CHUNK)):
+        text = more.lstrip()
+    return text
+
+
+def _element(decoder: json.JSONDecoder, text: str, file: TextIO) -> tuple[Any, str]:
+    """The next element, and what follows it without the blanks before it; more is read until one is complete."""
+    size = _CHUNK
+    while True:
+        unread = json.JSONDecodeError("Expecting ',' or ']' after a row", text[-_SHOWN:], 0)
+        try:
+            value, end = decoder.raw_decode(text)
+            if rest := text[end:].lstrip():
+                return value, rest
+        except json.JSONDecodeError as error:
+            if error.pos < len(text) - _TOKEN and not error.msg.startswith("Unterminated string"):
+                raise  # whatever may follow
+            unread = error
+        more = file.read(size)
+        if not more:
+            raise unread
+        text += more
+        size *= 2
 
 
 def to_batches(rows: Iterator[Mapping[str, Any]], inputs: Mapping[str, InputSpec], size: int) -> Iterator[list[Row]]:

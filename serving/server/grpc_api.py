@@ -140,12 +140,22 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
 
     def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
         before = {name: self._metrics.value(_prometheus_name(name)) for name in request.metric_names}
-        _called(lambda given: self._reload(given.config), request, context)
+        _called(lambda given: self._reload(_listed(given.config)), request, context)
         response = model_management_pb2.ReloadConfigResponse()
         for name, value in before.items():
             increase = self._metrics.value(_prometheus_name(name)) - value
             response.metric.add(name=name, int64_value_increase=increase)
         return response
+
+
+def _listed(config: Any) -> Any:
+    if config.WhichOneof("config") is None:  # in a file no models; here a request that was not filled in
+        raise Refusal(
+            "INVALID_ARGUMENT",
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+            "supported",
+        )
+    return config
 
 
 def _prometheus_name(name: str) -> str:

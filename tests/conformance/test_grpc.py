@@ -184,6 +184,16 @@ def test_unknown_output(target):
     assert refused(target.prediction.Predict, request) == ("INVALID_ARGUMENT", "duplicate output tensor alias: y")
 
 
+def test_a_reload_that_names_no_models(target):
+    """Is refused, and takes nothing away."""
+    from tensorflow_serving.apis import model_management_pb2
+
+    code, message = refused(target.models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest())
+    assert code == "INVALID_ARGUMENT"
+    assert "Only ModelConfigList is currently supported" in message
+    assert target.prediction.Predict(predict_request(floats([1])), timeout=60).model_spec.version.value == 2
+
+
 def test_no_examples(target):
     """Are refused."""
     from tensorflow_serving.apis import classification_pb2

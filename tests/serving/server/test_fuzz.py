@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import model_management_pb2, predict_pb2
 
 from serving.server.app import ModelServer, ServerOptions
 from serving.server.config import ModelConfig
@@ -145,8 +145,9 @@ def test_a_million_dimensions(channel):
 
 
 def test_large_messages_and_names(channel):
-    """Above the limit, or of a megabyte in a name that an error would repeat."""
-    assert send(channel, request_for(1).SerializeToString() + bytes(LIMIT)) == "RESOURCE_EXHAUSTED"
+    """Above the limit, also by far, or of a megabyte in a name that an error would repeat."""
+    for size in (LIMIT, 100 << 20):
+        assert send(channel, request_for(1).SerializeToString() + bytes(size)) == "RESOURCE_EXHAUSTED"
     for change in (
         lambda request: setattr(request.model_spec, "name", "n" * (1 << 20)),
         lambda request: setattr(request.model_spec, "signature_name", "s" * (1 << 20)),
@@ -157,6 +158,28 @@ def test_large_messages_and_names(channel):
         request = request_for(1)
         change(request)
         assert send(channel, request.SerializeToString()) in ("NOT_FOUND", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../m", "m/../m", "m/1", "/etc/passwd", "m\0", "m ", "M", "\u202em"])
+def test_odd_model_names(channel, name):
+    """A name is looked up, and never a path."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    body = request.SerializeToString()  # the field stands first in the other messages too, but one
+    codes = [send(channel, body, method) for method in METHODS if "MultiInference" not in method]
+    assert set(codes) <= {"NOT_FOUND", "INVALID_ARGUMENT"}
+    assert codes[-1] == "NOT_FOUND"
+
+
+def test_reloads_that_were_cut_off(channel, tmp_path):
+    """Change nothing."""
+    config = model_management_pb2.ReloadConfigRequest()
+    config.config.model_config_list.config.add(name="n", base_path=str(tmp_path), model_platform="tensorflow")
+    whole = config.SerializeToString()
+    chance = random.Random(7)
+    bodies = [whole[:length] for length in range(len(whole))] + [chance.randbytes(20) for _ in range(40)]
+    codes = {send(channel, body, "/tensorflow.serving.ModelService/HandleReloadConfigRequest") for body in bodies}
+    assert codes <= {"INVALID_ARGUMENT", "INTERNAL"}
 
 
 def test_unknown_methods(channel):

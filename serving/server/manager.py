@@ -33,6 +33,8 @@ __all__ = ["Manager", "Options", "State", "VersionStatus", "version_number"]
 
 _LOG = logging.getLogger(__name__)
 _INT64 = 1 << 63
+_UNLOAD_THREADS = 32
+"""Versions of one model that wait at the same time for their last requests to end."""
 
 State = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Load = Callable[[ModelConfig, int, Path], LoadedModel]
@@ -50,7 +52,8 @@ class Options:
         poll_s: seconds between two looks at the base paths; 0 looks once.
         load_retries: further attempts at a version that does not load.
         retry_interval_s: seconds between them.
-        load_threads: versions that load at the same time; the strict manager loads one after the other.
+        load_threads: versions of one model that load at the same time; the strict manager loads all models' versions one
+            after the other.
         new_labels_may_wait: a new label may point at a version that is not available yet.
         start_timeout_s: how long a configuration may wait for its models.
     """
@@ -103,16 +106,33 @@ class _Version:
         return self.state == "END" and self.code != "OK"
 
 
+class _Workers:
+    """Threads of one model, so that a load or a request that never ends holds up no other model.
+
+    Without threads for unloading those that load do it, one after the other, as the original.
+    """
+
+    def __init__(self, load_threads: int, unload_threads: int = _UNLOAD_THREADS) -> None:
+        self.loaders = ThreadPoolExecutor(load_threads, "loader")
+        self.unloaders = ThreadPoolExecutor(unload_threads, "unloader") if unload_threads else self.loaders
+
+    def shutdown(self, *, wait: bool) -> None:
+        for pool in (self.loaders, self.unloaders):
+            pool.shutdown(wait=wait, cancel_futures=wait)
+
+
 @dataclass
 class _Model:
     """A model as the manager sees it.
 
     Attributes:
+        workers: that load and unload its versions.
         was_ready: whether once all wanted versions were available; what loads later takes nothing away from it.
         dropped: whether it has left the configuration; what still loads then is unloaded at once.
     """
 
     config: ModelConfig
+    workers: _Workers
     versions: dict[int, _Version] = field(default_factory=dict)
     wanted: list[int] = field(default_factory=list)
     was_ready: bool = False
@@ -151,7 +171,7 @@ class Manager:
         self._reloading = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._loaders = ThreadPoolExecutor(1 if options.strict else options.load_threads, "loader")
+        self._shared = _Workers(1, 0) if options.strict else None
         self._poller: threading.Thread | None = None
 
     # --- what requests ask ----------------------------------------------------------------------------------------
@@ -226,7 +246,10 @@ class Manager:
             labels = {config.name: self._checked_labels(config) for config in configs}
             new = [config.name for config in configs if config.name not in self._models]
             for config in configs:
-                self._models.setdefault(config.name, _Model(config)).config = config
+                if config.name not in self._models:
+                    workers = self._shared or _Workers(self._options.load_threads)
+                    self._models[config.name] = _Model(config, workers)
+                self._models[config.name].config = config
             dropped = [name for name in self._models if name not in labels]
             self._labels = labels
             self._configured = True
@@ -249,7 +272,10 @@ class Manager:
         self._wake.set()
         if self._poller is not None:
             self._poller.join()
-        self._loaders.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            workers = [model.workers for model in self._models.values()]
+        for one in workers:
+            one.shutdown(wait=True)
         with self._lock:
             versions = [(model, number) for model in self._models.values() for number in model.available]
         for model, number in versions:
@@ -369,8 +395,9 @@ class Manager:
             unwanted = [number for number in model.available if number not in model.wanted]
             if not served and not (self._options.strict and not model.wanted):
                 unwanted = []  # they go once another has taken their place
-            begun = [self._loaders.submit(self._attempt, model, number, present[number]) for number in due]
-            return begun + [self._loaders.submit(self._unload, model, number) for number in unwanted]
+            load, unload = model.workers.loaders.submit, model.workers.unloaders.submit
+            begun = [load(self._attempt, model, number, present[number]) for number in due]
+            return begun + [unload(self._unload, model, number) for number in unwanted]
 
     def _wanted(self, model: _Model, present: Mapping[int, Path]) -> list[int]:
         policy = model.config.policy
@@ -492,6 +519,8 @@ class Manager:
             available = model.available
         for number in available:
             self._unload(model, number)
+        if self._shared is None:
+            model.workers.shutdown(wait=False)
 
     def _tell(self, model: _Model, number: int, version: _Version) -> None:
         self._revision += 1

@@ -319,6 +319,43 @@ def test_a_base_path_that_is_not_there_yet(bench, tmp_path):
     b.until(lambda: not b.manager.why_not_ready())
 
 
+def test_loads_that_never_end_hold_up_no_other_model(bench, tmp_path):
+    """However many of one model hang: another one is served, and follows what is published."""
+    b = bench()
+    b.gate.clear()
+    for number in range(1, 5):
+        b.put(number, base=tmp_path / "bad")
+    load = b._load
+    b.manager._load_version = lambda config, number, path: (
+        load(config, number, path) if config.name == "bad" else LoadedModel(config.name, number, Graph())
+    )
+    b.put(1)
+    begun = [b.config(Policy("all"), name="bad", base=tmp_path / "bad"), b.config()]
+    thread = threading.Thread(target=b.begin, args=begun)
+    thread.start()
+    b.settles(1)
+    b.put(2)
+    b.settles(2)
+    b.gate.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_request_that_never_ends_holds_up_no_load(bench):
+    """On two versions at once, more than one thread would wait for."""
+    b = bench()
+    b.put(1)
+    b.begin()
+    with b.manager.use("m"):
+        b.put(2)
+        b.settles(2)
+        with b.manager.use("m"):
+            for number in (3, 4, 5):
+                b.put(number)
+                b.settles(number)
+    b.until(lambda: all(graph.closed for number, graph in b.graphs.items() if number != 5))
+
+
 # --- requests and changes ---------------------------------------------------------------------------------------------
 
 

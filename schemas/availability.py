@@ -52,7 +52,6 @@ def _is_remote(path: str) -> bool:
 
 
 _STORES = "a metadata store other than SQLite"
-_TRAINING = "distributed training"
 _LOCAL = "a path on this machine"
 
 LATER: tuple[Later, ...] = (
@@ -61,10 +60,6 @@ LATER: tuple[Later, ...] = (
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
     Later("data.source.window", "windows of spans"),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
-    Later(
-        "training.strategy", _TRAINING, ("auto", "one_device", "mirrored", "central_storage", "multi_worker_mirrored")
-    ),
-    Later("training.parameter_servers", _TRAINING, (0,)),
     Later("training.mixed_precision", "mixed precision", (False,)),
     Later("training.warm_start", "training from the champion's weights", ("none",)),
     Later("training.tune", "the search for hyperparameters"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CLUSTERS", "STRATEGIES", "Refusal", "refused_pair", "refused_setting"]
+__all__ = ["CLUSTERS", "STRATEGIES", "Refusal", "refused_pair", "refused_setting", "refused_under"]
 
 STRATEGIES = (
     "auto",
@@ -61,7 +61,12 @@ def refused_setting(training: Any) -> Refusal | None:
     A key that the strategy would not read is refused, so that nobody believes in it.
     """
     strategy = training.strategy
-    return refused_pair(training.backend, strategy) or _unread(training) or _too_few(training) or _not_under(training)
+    return (
+        refused_pair(training.backend, strategy)
+        or _unread(training)
+        or _too_few(training)
+        or refused_under(training, strategy)
+    )
 
 
 def _unread(training: Any) -> Refusal | None:
@@ -91,13 +96,18 @@ def _too_few(training: Any) -> Refusal | None:
     return None
 
 
-def _not_under(training: Any) -> Refusal | None:
-    if training.jit_compile and training.strategy not in ("auto", "one_device"):
+def refused_under(training: Any, strategy: str) -> Refusal | None:
+    """Why other keys of a `TrainingConfig` do not go with a strategy, which `auto` may have chosen; None where they do."""
+    if training.jit_compile and strategy not in ("auto", "none", "one_device"):
+        return Refusal(f"jit_compile: true is not tried with strategy: {strategy}", "strategy: auto or one_device")
+    if training.deterministic and strategy == "parameter_server":
         return Refusal(
-            f"jit_compile: true is not tried with strategy: {training.strategy}", "strategy: auto or one_device"
+            "deterministic: true with strategy: parameter_server cannot be: workers update the weights in whatever order "
+            "they come",
+            "deterministic: false, or strategy: multi_worker_mirrored",
         )
     several = training.steps_per_execution not in ("auto", 1)
-    if several and training.backend == "keras3" and training.strategy == "mirrored":
+    if several and training.backend == "keras3" and strategy == "mirrored":
         return Refusal(
             f"steps_per_execution: {training.steps_per_execution} with backend: keras3 and strategy: mirrored fails on "
             "an uneven last batch",

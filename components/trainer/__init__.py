@@ -15,5 +15,6 @@ __all__ = [
     "rows",
     "run",
     "scope",
+    "servers",
     "strategy",
 ]

@@ -1,7 +1,9 @@
 """A cluster on this machine: the processes of a training, started and watched as one group. Imports no TensorFlow.
 
-Each member is a process group of its own and dies with the process that started it. Where one is lost, the others cannot
-go on: all are ended and begin anew from the state that the chief wrote last, a bounded number of times.
+Each member is a process group of its own and dies with the process that started it. Where one is lost without which the
+others cannot go on, all are ended and begin anew from the state that the chief wrote last. A worker beside parameter
+servers can be spared: it alone begins anew at its address, and the chief, which hands out again what it had not done, goes
+on. Both happen a bounded number of times.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,15 @@ from components import progress
 from components.trainer.strategy import Plan
 from schemas.errors import SatisficeError, from_record, shorten
 
-__all__ = ["RESTARTS", "Task", "run_cluster", "tasks_of"]
+__all__ = ["RESTARTS", "Losses", "Task", "run_cluster", "tasks_of"]
 
 RESTARTS = 3
-"""How often a group begins anew."""
+"""How often a group begins anew, and how often each worker that can be spared."""
 
 _POLL_S = 0.1
 _GRACE_S = 5.0
 _TAIL_BYTES = 4000
+_ATTEMPT = b"--- attempt"
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,14 @@ class Task:
     Attributes:
         role: as TF_CONFIG names it.
         index: among those of its role.
+        serves: whether it answers others until it is ended; the group is done without it.
+        spared: whether the others go on where it is lost.
     """
 
     role: str
     index: int
+    serves: bool = False
+    spared: bool = False
 
     @property
     def name(self) -> str:
@@ -51,25 +59,46 @@ class Task:
         return f"{self.role}-{self.index}"
 
 
+@dataclass(frozen=True)
+class Losses:
+    """What became of a group on its way.
+
+    Attributes:
+        restarts: how often all began anew.
+        replaced: how often a worker alone did.
+    """
+
+    restarts: int
+    replaced: int
+
+    def as_record(self) -> dict[str, int]:
+        """Plain JSON values for the lineage."""
+        return asdict(self)
+
+
 def tasks_of(plan: Plan) -> list[Task]:
     """The members of a planned cluster, the one that writes what is kept first."""
-    return [Task("worker", index) for index in range(plan.workers)]
+    if not plan.parameter_servers:
+        return [Task("worker", index) for index in range(plan.workers)]
+    servers = [Task("ps", index, serves=True) for index in range(plan.parameter_servers)]
+    workers = [Task("worker", index, serves=True, spared=True) for index in range(plan.workers)]
+    return [Task("chief", 0), *servers, *workers]
 
 
 def run_cluster(
     plan: Plan, work: dict[str, Any], logs: Path, command: Sequence[str], *, restarts: int = RESTARTS
-) -> int:
-    """Runs a training as a group of processes until all of them are done.
+) -> Losses:
+    """Runs a training as a group of processes until all of them are done that have something of their own to do.
 
     Args:
         plan: with `local_cluster`.
         work: JSON values that each member gets, from a file whose path is its last argument.
         logs: folder that takes a log for each member, which goes on where the group begins anew, and the file.
         command: that starts a member.
-        restarts: how often the group may begin anew.
+        restarts: how often the group may begin anew, and how often each worker that can be spared.
 
     Returns:
-        How often it did.
+        How often they did.
 
     Raises:
         SatisficeError: what a member raised that would be raised again; or the group was lost too often.
@@ -77,16 +106,21 @@ def run_cluster(
     logs.mkdir(parents=True, exist_ok=True)
     tasks = tasks_of(plan)
     lost: Task | None = tasks[0]
+    replaced: Counter[Task] = Counter()
     for attempt in range(restarts + 1):
-        group = _Group(tasks, logs, command)
+        group = _Group(tasks, logs, command, work)
         try:
-            group.start(work, attempt)
-            lost = group.wait()
+            group.start()
+            while (lost := group.wait()) and group.was_killed(lost) and lost.spared and replaced[lost] < restarts:
+                replaced[lost] += 1
+                group.replace(lost)
         finally:
             group.end()
         if lost is None:
-            return attempt
+            return Losses(attempt, replaced.total())
         group.raise_what_stays()
+        if replaced[lost] >= restarts:
+            break
     assert lost is not None
     raise SatisficeError(
         f"the cluster of {len(tasks)} processes",
@@ -98,38 +132,52 @@ def run_cluster(
 class _Group:
     """One attempt."""
 
-    def __init__(self, tasks: Sequence[Task], logs: Path, command: Sequence[str]) -> None:
-        self._tasks, self._logs, self._command = tasks, logs, command
+    def __init__(self, tasks: Sequence[Task], logs: Path, command: Sequence[str], work: dict[str, Any]) -> None:
+        self._tasks, self._logs, self._command, self._work = tasks, logs, command, work
+        self._cluster: dict[str, list[str]] = {}
         self._processes: dict[Task, subprocess.Popen[bytes]] = {}
 
-    def start(self, work: dict[str, Any], attempt: int) -> None:
+    def start(self) -> None:
         ports = _free_ports(len(self._tasks))
-        cluster: dict[str, list[str]] = {}
         for task, port in zip(self._tasks, ports, strict=True):
-            cluster.setdefault(task.role, []).append(f"127.0.0.1:{port}")
-        channel = progress.channel()
+            self._cluster.setdefault(task.role, []).append(f"127.0.0.1:{port}")
         for task in self._tasks:
-            self._failure(task).unlink(missing_ok=True)
-            told = {
-                **work,
-                "parent": os.getpid(),
-                "failure": str(self._failure(task)),
-                "channel": str(channel) if channel and task == self._tasks[0] else None,
-            }
-            file = self._logs / f"{task.name}.json"
-            file.write_text(json.dumps(told), encoding="utf-8")
-            self._processes[task] = self._spawn(task, cluster, file, attempt)
+            self._begin(task)
 
-    def _spawn(self, task: Task, cluster: dict[str, list[str]], file: Path, attempt: int) -> subprocess.Popen[bytes]:
+    def was_killed(self, task: Task) -> bool:
+        """Whether a member that is lost has gone without a word."""
+        return not self._failure(task).exists()
+
+    def replace(self, task: Task) -> None:
+        """Starts a member that is lost anew, where the others look for it."""
+        _signal(self._processes[task], signal.SIGKILL)  # what it has started may still run
+        self._begin(task)
+
+    def _begin(self, task: Task) -> None:
+        channel = progress.channel()
+        self._failure(task).unlink(missing_ok=True)
+        told = {
+            **self._work,
+            "parent": os.getpid(),
+            "failure": str(self._failure(task)),
+            "channel": str(channel) if channel and task == self._tasks[0] else None,
+        }
+        file = self._logs / f"{task.name}.json"
+        file.write_text(json.dumps(told), encoding="utf-8")
+        self._processes[task] = self._spawn(task, file)
+
+    def _spawn(self, task: Task, file: Path) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             "CUDA_VISIBLE_DEVICES": "-1",
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-            "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": task.role, "index": task.index}}),
+            "TF_CONFIG": json.dumps({"cluster": self._cluster, "task": {"type": task.role, "index": task.index}}),
             "TF_USE_LEGACY_KERAS": "1",
         }
-        with (self._logs / f"{task.name}.log").open("ab") as log:
-            log.write(f"--- attempt {attempt + 1}\n".encode())
+        name = self._logs / f"{task.name}.log"
+        before = name.read_bytes().count(_ATTEMPT) if name.exists() else 0
+        with name.open("ab") as log:
+            log.write(_ATTEMPT + f" {before + 1}\n".encode())
             log.flush()
             return subprocess.Popen(
                 [*self._command, str(file)],
@@ -141,12 +189,14 @@ class _Group:
             )
 
     def wait(self) -> Task | None:
-        """The first member that is lost; None where all are done."""
+        """The first member that is lost; None where all are done that do not only serve."""
         while True:
             codes = {task: process.poll() for task, process in self._processes.items()}
-            lost = next((task for task, code in codes.items() if code), None)
-            if lost or all(code == 0 for code in codes.values()):
-                return lost
+            if all(code == 0 for task, code in codes.items() if not task.serves):
+                return None
+            lost = [task for task, code in codes.items() if code or (task.serves and code is not None)]
+            if lost:
+                return min(lost, key=lambda task: task.spared)
             time.sleep(_POLL_S)
 
     def end(self) -> None:

@@ -16,6 +16,7 @@ from components import progress
 from components.trainer.inputs import Layout
 from components.trainer.resume import Resume, State, restore
 from components.trainer.scope import Scope
+from components.trainer.servers import ServedModel
 from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
 from schemas.metrics import QUALITY
@@ -136,8 +137,14 @@ def fit(
         model = _build(build_model, keras, layout, hyperparameters)
         _set_up(model, training, steps, distributed=course.scope.strategy is not None)
         restore(model, course.state)
+
+    def beside() -> Any:
+        return _build(build_model, keras, layout, hyperparameters)
+
+    served = course.scope.coordinator is not None
+    trained = ServedModel(keras, model, course.scope, training.global_batch_size, beside) if served else model
     started = time.monotonic()
-    log = model.fit(
+    log = trained.fit(
         train,
         validation_data=validate,
         initial_epoch=training.epochs - left,
@@ -152,7 +159,7 @@ def fit(
     for name, values in log.history.items():
         history.setdefault(name, []).extend(float(value) for value in values)
     if course.scope.strategy is not None:
-        model = _without_strategy(keras, model, lambda: _build(build_model, keras, layout, hyperparameters))
+        model = _without_strategy(keras, model, beside)
     return Fitted(model, history, seconds, rows, course.state.epochs)
 
 

@@ -15,8 +15,15 @@ from components.process import die_with_parent
 
 __all__ = ["as_work", "main"]
 
-_LOST_PEER = ("UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError", "InternalError")
-"""What TensorFlow raises in a member when another one is gone."""
+_PASSES = (
+    "UnavailableError",
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "InternalError",
+    "UnknownError",
+)
+"""What TensorFlow raises in a member when another one is gone, or when somebody took its port in the meantime."""
 
 _FIELDS = (
     "train_files",
@@ -47,10 +54,17 @@ def main(file: Path) -> int:
     if work["channel"]:
         progress.report_to(Path(work["channel"]))
     try:
-        from components.trainer.run import train
-        from components.trainer.strategy import Plan
+        from components.trainer.strategy import Plan, find_machine
 
-        train(SimpleNamespace(**work["fn_args"]), Plan(**work["plan"]))
+        plan, member = Plan(**work["plan"]), find_machine().member
+        if member and member.serves:
+            from components.trainer.scope import serve
+
+            serve(member, plan)
+        else:
+            from components.trainer.run import train
+
+            train(SimpleNamespace(**work["fn_args"]), plan)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
         traceback.print_exc()
         Path(work["failure"]).write_text(json.dumps(_failure(error)), encoding="utf-8")
@@ -68,7 +82,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {
         "error": ours.as_dict() if ours else None,
         "cause": shorten(f"{type(error).__name__}: {' '.join(str(error).split())}", 400),
-        "retry": ours is None and bool(names & set(_LOST_PEER)),
+        "retry": ours is None and bool(names & set(_PASSES)),
     }
 
 

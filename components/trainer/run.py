@@ -27,8 +27,8 @@ from components.trainer.preprocessing import Preprocessing
 from components.trainer.reference import write_reference
 from components.trainer.resume import Resume, key_of
 from components.trainer.rows import Reader, rows_stated
-from components.trainer.scope import machine_of_tensorflow, prepare
-from components.trainer.strategy import Plan, find_machine, make_plan
+from components.trainer.scope import machine_of_tensorflow, prepare, serve
+from components.trainer.strategy import Plan, find_machine, make_plan, with_replicas
 from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
 from schemas.errors import SatisficeError
@@ -68,15 +68,19 @@ def run_fn(fn_args: Any) -> None:
         fn_args: TFX's `FnArgs`; its `custom_config` is made by `custom_config` above.
     """
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
-    plan = make_plan(training, machine_of_tensorflow())
+    machine = machine_of_tensorflow()
+    plan = make_plan(training, machine)
+    if machine.member and machine.member.serves:
+        serve(machine.member, plan)
+        return
     if not plan.local_cluster:
         train(fn_args, plan)
         return
     run_dir = _made(Path(fn_args.model_run_dir))
     work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
-    restarts = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
+    losses = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
     record = json.loads((run_dir / TRAINING_FILE).read_text(encoding="utf-8"))
-    _write(run_dir, {**record, "restarts": restarts})
+    _write(run_dir, {**record, **losses.as_record()})
 
 
 def train(fn_args: Any, plan: Plan) -> None:
@@ -89,6 +93,7 @@ def train(fn_args: Any, plan: Plan) -> None:
     model_config = ModelConfig.model_validate_json(fn_args.custom_config["model"])
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
     scope = prepare(plan, training)
+    plan = with_replicas(plan, scope.replicas)
     seeded(training)
     module = importlib.import_module(model_config.module)
     transformed = tft.TFTransformOutput(fn_args.transform_output)

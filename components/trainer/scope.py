@@ -1,4 +1,7 @@
-"""Makes a `tf.distribute` strategy of a plan, and sets TensorFlow up for it before its first operation."""
+"""Makes a `tf.distribute` strategy of a plan, and sets TensorFlow up for it before its first operation.
+
+What serves beside parameter servers begins here as well: it answers the chief until somebody ends it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.trainer.strategy import Machine, Plan, find_machine
+from components.trainer.strategy import Machine, Member, Plan, find_machine
 from schemas.config import TrainingConfig
-from schemas.errors import SatisficeError
+from schemas.errors import SatisficeError, shorten
 
-__all__ = ["Scope", "machine_of_tensorflow", "prepare"]
+__all__ = ["Scope", "machine_of_tensorflow", "prepare", "serve"]
 
 
 class Scope:
@@ -21,11 +24,18 @@ class Scope:
 
     Attributes:
         strategy: of `tf.distribute`; None where there is one replica and nothing to distribute.
+        coordinator: hands work to the workers of parameter servers; None under every other strategy.
+        workers: how many those are.
     """
 
-    def __init__(self, strategy: Any = None) -> None:
+    def __init__(self, strategy: Any = None, *, coordinator: Any = None, workers: int = 1) -> None:
         """Take a strategy, or none."""
-        self.strategy = strategy
+        self.strategy, self.coordinator, self.workers = strategy, coordinator, workers
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model that train in step."""
+        return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
 
     def __call__(self) -> contextlib.AbstractContextManager[Any]:
         """The block in which variables are made."""
@@ -45,12 +55,16 @@ def prepare(plan: Plan, training: TrainingConfig) -> Scope:
         training: the configuration's section.
 
     Raises:
-        SatisficeError: TensorFlow has begun already and cannot be set up any more.
+        SatisficeError: TensorFlow has begun already and cannot be set up any more; or it cannot reach the TPU.
     """
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
     try:
-        return Scope(_strategy(plan))
+        strategy = _strategy(plan)
+        if plan.strategy != "parameter_server":
+            return Scope(strategy)
+        coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+        return Scope(strategy, coordinator=coordinator, workers=plan.workers)
     except RuntimeError as error:
         raise SatisficeError(
             "training.strategy",
@@ -60,9 +74,28 @@ def prepare(plan: Plan, training: TrainingConfig) -> Scope:
         ) from error
 
 
-def _strategy(plan: Plan) -> Any:
+def serve(member: Member, plan: Plan) -> None:
+    """Is a worker or a server of parameters for the chief that TF_CONFIG names, until somebody ends this process.
+
+    Args:
+        member: that this process is; one that `serves`.
+        plan: for this process.
+    """
+    _set_threads(plan)
+    os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
+    told = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    tf.distribute.Server(
+        told.cluster_spec(), job_name=member.role, task_index=member.index, protocol="grpc", start=True
+    ).join()
+
+
+def _set_threads(plan: Plan) -> None:
     if plan.threads:
         tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
+
+
+def _strategy(plan: Plan) -> Any:
+    _set_threads(plan)
     if plan.logical_devices:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(
@@ -72,6 +105,8 @@ def _strategy(plan: Plan) -> Any:
         "mirrored": _mirrored,
         "central_storage": _central_storage,
         "multi_worker_mirrored": _multi_worker_mirrored,
+        "parameter_server": _parameter_server,
+        "tpu": _tpu,
     }.get(plan.strategy)
     return make(plan) if make else None
 
@@ -103,3 +138,39 @@ def _multi_worker_mirrored(plan: Plan) -> Any:
             got=strategy.num_replicas_in_sync,
         )
     return strategy
+
+
+def _parameter_server(_: Plan) -> Any:
+    os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
+    strategy = tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+    if strategy.num_replicas_in_sync != 1:
+        raise SatisficeError(
+            "training.strategy",
+            "a worker beside parameter servers trains on one GPU",
+            expected="one GPU that each worker can see",
+            got=strategy.num_replicas_in_sync,
+            remedy="Start a worker for each GPU, and let it see that one: CUDA_VISIBLE_DEVICES.",
+        )
+    return strategy
+
+
+def _tpu(plan: Plan) -> Any:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(plan.tpu)
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise _no_tpu(plan.tpu, " ".join(str(error).split())) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _no_tpu(name: str, said: str) -> SatisficeError:
+    """What to do where the resolver fails, by what it says."""
+    if "Please provide a TPU Name" in said:
+        problem = "nothing says which TPU"
+        remedy = "Set TPU_NAME to its name or address; on a TPU VM, to local."
+    elif "ConfigureDistributedTPU" in said:
+        problem = "this TensorFlow is built without TPUs, or the machine has none"
+        remedy = "On a TPU VM install tensorflow-tpu in the version of tensorflow; elsewhere unset TPU_NAME."
+    else:
+        problem = "it cannot be reached"
+        remedy = "Check TPU_NAME, and that this machine reaches the TPU; or write training.strategy: one_device."
+    return SatisficeError(f"TPU {name!r}", f"{problem}: {shorten(said, 300)}", remedy=remedy)

@@ -9,18 +9,21 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from schemas.config import TrainingConfig
 from schemas.errors import SatisficeError, shorten
-from schemas.strategies import CLUSTERS, refused_pair
+from schemas.strategies import CLUSTERS, refused_pair, refused_under
 
-__all__ = ["Machine", "Member", "Plan", "find_machine", "make_plan", "member_of", "plan_line"]
+__all__ = ["Machine", "Member", "Plan", "find_machine", "make_plan", "member_of", "plan_line", "with_replicas"]
 
 _GPU = re.compile(r"nvidia\d+")
 _ROLES = ("chief", "worker", "ps", "evaluator")
+_GOOGLE = "0x1ae0"
+_TPU_CHIPS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
+"""PCI numbers of the TPUs v2 to v7, as JAX tells them from Google's other devices (jax/_src/hardware_utils.py)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Member:
         """Whether it is the one that writes what is kept."""
         return self.role == "chief" or (self.role == "worker" and self.index == 0 and not self.counts.get("chief"))
 
+    @property
+    def serves(self) -> bool:
+        """Whether it does what the chief sends it, beside parameter servers, and nothing of its own."""
+        return bool(self.counts.get("ps")) and self.role != "chief"
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -55,7 +63,7 @@ class Machine:
     Attributes:
         cpus: processors that this process may use.
         gpus: of the machine, as far as they are visible.
-        tpu: address or name of a TPU; "" where there is none.
+        tpu: name or address of a TPU; `local` where its chips are in this machine; "" where there is none.
         member: of a cluster that this process belongs to; None where it belongs to none.
     """
 
@@ -91,6 +99,7 @@ class Plan:
         local_cluster: whether the Trainer starts these processes itself.
         threads: of each process, for the operations of a step; 0 leaves it to TensorFlow.
         communication: between workers; "" where there is none.
+        tpu: name or address of the TPU; "" where it trains on none.
         reasons: why it came out like this, a sentence each.
     """
 
@@ -107,6 +116,7 @@ class Plan:
     local_cluster: bool
     threads: int
     communication: str
+    tpu: str
     reasons: Sequence[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,6 +140,8 @@ def plan_line(plan: Mapping[str, Any]) -> str:
         words.append(_count(plan["parameter_servers"], "parameter server"))
     if plan["communication"]:
         words.append(f"communication {plan['communication']}")
+    if plan.get("tpu"):
+        words.append(f"TPU {plan['tpu']}")
     return ", ".join(words)
 
 
@@ -148,13 +160,7 @@ def make_plan(training: TrainingConfig, machine: Machine) -> Plan:
     device = "tpu" if strategy == "tpu" else "gpu" if machine.gpus else "cpu"
     workers, servers = _processes(training, strategy, machine.member)
     replicas, logical = _replicas(training, strategy, machine, workers, reasons)
-    if training.global_batch_size < replicas:
-        raise SatisficeError(
-            "training.global_batch_size",
-            f"leaves some of the {replicas} replicas without a row",
-            expected=f"{replicas} at least",
-            got=training.global_batch_size,
-        )
+    _check_batch(training.global_batch_size, replicas)
     if training.communication == "nccl" and not machine.gpus:
         raise SatisficeError(
             "training.communication",
@@ -177,16 +183,44 @@ def make_plan(training: TrainingConfig, machine: Machine) -> Plan:
         local_cluster=local,
         threads=max(1, machine.cpus // workers) if local else 0,
         communication=training.communication if strategy == "multi_worker_mirrored" else "",
+        tpu=machine.tpu if strategy == "tpu" else "",
         reasons=tuple(reasons),
     )
 
 
-def find_machine(environment: Mapping[str, str] | None = None, devices: Path = Path("/dev")) -> Machine:
+def with_replicas(plan: Plan, replicas: int) -> Plan:
+    """The plan with the number of replicas that a strategy turned out to have: a TPU tells it when it is reached.
+
+    Raises:
+        SatisficeError: the batch does not do for them.
+    """
+    if replicas == plan.replicas:
+        return plan
+    _check_batch(plan.global_batch_size, replicas)
+    return replace(plan, replicas=replicas, per_replica_batch_size=-(-plan.global_batch_size // replicas))
+
+
+def _check_batch(rows: int, replicas: int) -> None:
+    if rows < replicas:
+        raise SatisficeError(
+            "training.global_batch_size",
+            f"leaves some of the {replicas} replicas without a row",
+            expected=f"{replicas} at least",
+            got=rows,
+        )
+
+
+def find_machine(
+    environment: Mapping[str, str] | None = None,
+    devices: Path = Path("/dev"),
+    pci: Path = Path("/sys/bus/pci/devices"),
+) -> Machine:
     """What can be seen of this machine without TensorFlow.
 
     Args:
         environment: CUDA_VISIBLE_DEVICES, TPU_NAME and TF_CONFIG are read; None for that of this process.
         devices: folder of device files.
+        pci: folder of what is attached through PCI, which is where the chips of a TPU machine are.
 
     Raises:
         SatisficeError: TF_CONFIG is there and says nothing sensible.
@@ -200,9 +234,23 @@ def find_machine(environment: Mapping[str, str] | None = None, devices: Path = P
     return Machine(
         cpus=len(os.sched_getaffinity(0)),
         gpus=gpus,
-        tpu=environment.get("TPU_NAME", ""),
+        tpu=environment.get("TPU_NAME", "").strip() or ("local" if _has_tpu_chips(pci) else ""),
         member=member_of(environment.get("TF_CONFIG", "")),
     )
+
+
+def _has_tpu_chips(pci: Path) -> bool:
+    return any(
+        _number(vendor) == _GOOGLE and _number(vendor.with_name("device")) in _TPU_CHIPS
+        for vendor in pci.glob("*/vendor")
+    )
+
+
+def _number(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):  # a device that has gone since
+        return ""
 
 
 def member_of(tf_config: str) -> Member | None:
@@ -245,7 +293,7 @@ def _choose(training: TrainingConfig, machine: Machine) -> tuple[str, list[str]]
     """The strategy, and why."""
     if training.strategy != "auto":
         if training.strategy in CLUSTERS or machine.member is None:
-            return training.strategy, []
+            return training.strategy, _asked_for(training.strategy, machine)
         raise SatisficeError(
             "training.strategy",
             "is for one process, and TF_CONFIG makes this one a member of a cluster",
@@ -257,17 +305,35 @@ def _choose(training: TrainingConfig, machine: Machine) -> tuple[str, list[str]]
         strategy = "parameter_server" if machine.member.counts.get("ps") else "multi_worker_mirrored"
         reason = f"TF_CONFIG names a cluster of {dict(machine.member.counts)}"
     elif machine.tpu:
-        strategy, reason = "tpu", f"TPU_NAME is {machine.tpu}"
+        where = "its chips are in this machine" if machine.tpu == "local" else f"TPU_NAME is {machine.tpu}"
+        strategy, reason = "tpu", f"a TPU was found: {where}"
     elif machine.gpus > 1:
         strategy, reason = "mirrored", f"{machine.gpus} GPUs were found"
     else:
         device = "one GPU" if machine.gpus else "no accelerator"
         strategy, reason = "none", f"{device} was found: nothing to distribute to"
-    refusal = refused_pair(training.backend, strategy)
+    refusal = refused_pair(training.backend, strategy) or refused_under(training, strategy)
     if refusal:
         raise SatisficeError("training.strategy", f"auto chose {strategy} ({reason}), but {refusal.problem}",
                              expected=refusal.expected)  # fmt: skip
-    return strategy, [reason]
+    return strategy, [reason, *_asked_for(strategy, machine)]
+
+
+def _asked_for(strategy: str, machine: Machine) -> list[str]:
+    """What is worth knowing of a strategy on this machine; a TPU must be there."""
+    if strategy == "parameter_server":
+        return ["each worker updates the weights with whole batches of its own: no two runs are alike to the digit"]
+    if strategy != "tpu":
+        return []
+    if not machine.tpu:
+        raise SatisficeError(
+            "training.strategy",
+            "there is no TPU",
+            expected="TPU_NAME in the environment, or the chips of a TPU in this machine",
+            got="tpu",
+            remedy="Run it on a TPU VM, or set TPU_NAME to the name or address of one; else write auto or one_device.",
+        )
+    return ["how many cores the TPU has is known when it is reached; a batch is divided among them then"]
 
 
 def _check_member(training: TrainingConfig, strategy: str, member: Member | None) -> None:

@@ -35,6 +35,7 @@ USED = {
     "training.backend",
     "training.strategy",
     "training.workers",
+    "training.parameter_servers",
     "training.devices",
     "training.communication",
     "training.jit_compile",

@@ -37,6 +37,11 @@ def test_the_matrix(backend: str, strategy: str) -> None:
         ({"communication": "ring", "strategy": "mirrored"}, "communication: ring is given"),
         ({"devices": 4, "strategy": "mirrored", "global_batch_size": 3}, "leaves some of 4 replicas without a row"),
         ({"jit_compile": True, "strategy": "mirrored"}, "jit_compile: true is not tried with strategy: mirrored"),
+        ({"jit_compile": True, "strategy": "parameter_server"}, "jit_compile: true is not tried with strategy: param"),
+        (
+            {"deterministic": True, "strategy": "parameter_server"},
+            "cannot be: workers update the weights in whatever order they come",
+        ),
         (
             {"backend": "keras3", "strategy": "mirrored", "steps_per_execution": 5},
             "steps_per_execution: 5 with backend: keras3",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from components.trainer.cluster import RESTARTS, run_cluster
+from components.trainer.cluster import RESTARTS, Losses, run_cluster
 from components.trainer.strategy import Machine, Plan, make_plan
 from schemas.config import TrainingConfig
 from schemas.errors import DataError, SatisficeError
@@ -29,7 +29,7 @@ config = json.loads(os.environ["TF_CONFIG"])
 task = config["task"]
 folder = Path(work["folder"])
 def attempts():
-    file = folder / f"attempts-{task['index']}"
+    file = folder / f"attempts-{task['type'].replace('worker', '')}{task['index']}"
     count = int(file.read_text()) if file.exists() else 0
     file.write_text(str(count + 1))
     return count
@@ -42,6 +42,12 @@ def plan() -> Plan:
     return make_plan(training, Machine(2))
 
 
+@pytest.fixture
+def served() -> Plan:
+    training = TrainingConfig(strategy="parameter_server", workers=2, parameter_servers=1)
+    return make_plan(training, Machine(2))
+
+
 def member(folder: Path, body: str) -> list[str]:
     """The command of a member that does what the body says."""
     script = folder / "member.py"
@@ -49,14 +55,14 @@ def member(folder: Path, body: str) -> list[str]:
     return [sys.executable, str(script)]
 
 
-def run(plan: Plan, folder: Path, body: str, **more: Any) -> int:
+def run(plan: Plan, folder: Path, body: str, **more: Any) -> Losses:
     return run_cluster(plan, {"folder": str(folder)}, folder / "logs", member(folder, body), **more)
 
 
 def test_each_member_knows_the_cluster_and_has_a_log(plan: Plan, tmp_path: Path) -> None:
     """TF_CONFIG names all of them on loopback, each with a port of its own; no GPU is shared."""
     body = "print(json.dumps([config, os.environ['CUDA_VISIBLE_DEVICES'], os.getpgid(0) == os.getpid()]))"
-    assert run(plan, tmp_path, body) == 0
+    assert run(plan, tmp_path, body) == Losses(restarts=0, replaced=0)
     for index in (0, 1):
         lines = (tmp_path / "logs" / f"worker-{index}.log").read_text().splitlines()
         assert lines[0] == "--- attempt 1"
@@ -77,7 +83,7 @@ def test_the_loss_of_one_begins_all_anew(plan: Plan, tmp_path: Path) -> None:
         time.sleep(600)
     """
     began = time.monotonic()
-    assert run(plan, tmp_path, body) == 1
+    assert run(plan, tmp_path, body) == Losses(restarts=1, replaced=0)
     assert time.monotonic() - began < 60
     for index in (0, 1):
         log = (tmp_path / "logs" / f"worker-{index}.log").read_text()
@@ -135,7 +141,68 @@ def test_a_lost_peer_is_tried_again(plan: Plan, tmp_path: Path) -> None:
         Path(work["failure"]).write_text(json.dumps({"error": None, "cause": "UnavailableError", "retry": True}))
         sys.exit(1)
     """
-    assert run(plan, tmp_path, body) == 1
+    assert run(plan, tmp_path, body) == Losses(restarts=1, replaced=0)
+
+
+def test_the_group_is_done_when_its_chief_is(served: Plan, tmp_path: Path) -> None:
+    """What serves it would wait for ever, and is ended; all know each other."""
+    body = """
+    if task["type"] != "chief":
+        time.sleep(600)
+    print(json.dumps({role: len(addresses) for role, addresses in config["cluster"].items()}))
+    """
+    assert run(served, tmp_path, body) == Losses(0, 0)
+    logs = {log.stem: log.read_text() for log in (tmp_path / "logs").glob("*.log")}
+    assert sorted(logs) == ["chief-0", "ps-0", "worker-0", "worker-1"]
+    assert json.loads(logs["chief-0"].splitlines()[1]) == {"chief": 1, "ps": 1, "worker": 2}
+
+
+def test_a_worker_beside_parameter_servers_begins_anew_alone(served: Plan, tmp_path: Path) -> None:
+    """At the address where the others look for it; they go on meanwhile."""
+    body = """
+    attempts()
+    print(config["cluster"]["worker"])
+    if task == {"type": "worker", "index": 1} and attempts() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while not (folder / "attempts-1").exists() or int((folder / "attempts-1").read_text()) < 3:
+        time.sleep(0.05)
+    time.sleep(0 if task["type"] == "chief" else 600)
+    """
+    assert run(served, tmp_path, body) == Losses(restarts=0, replaced=1)
+    assert [(tmp_path / f"attempts-{name}").read_text() for name in ("chief0", "ps0", "0")] == ["1", "1", "1"]
+    mark, first, again, second = (tmp_path / "logs" / "worker-1.log").read_text().splitlines()[:4]
+    assert (mark, again) == ("--- attempt 1", "--- attempt 2")
+    assert first == second
+
+
+@pytest.mark.parametrize("role", ["chief", "ps"])
+def test_without_its_chief_or_its_weights_a_group_begins_anew(role: str, served: Plan, tmp_path: Path) -> None:
+    """Nothing else could go on."""
+    body = f"""
+    first = attempts() == 0
+    if first and task["type"] == "{role}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600 if first or task["type"] != "chief" else 0)
+    """
+    assert run(served, tmp_path, body) == Losses(restarts=1, replaced=0)
+
+
+@pytest.mark.parametrize(("end", "attempts"), [("os.kill(os.getpid(), 9)", 3), ("fail()", 1)])
+def test_a_worker_that_is_lost_again_and_again(end: str, attempts: int, served: Plan, tmp_path: Path) -> None:
+    """It is given up in the end; one that fails in words that it would say again is not tried again at all."""
+    body = f"""
+    def fail():
+        Path(work["failure"]).write_text(json.dumps({{"error": None, "cause": "ValueError: no", "retry": False}}))
+        sys.exit(1)
+    attempts()
+    if task == {{"type": "worker", "index": 1}}:
+        {end}
+    time.sleep(600)
+    """
+    message = "lost worker-1 3 times" if attempts == 3 else "training process worker-1: failed: ValueError: no"
+    with pytest.raises(SatisficeError, match=message):
+        run(served, tmp_path, body, restarts=2)
+    assert (tmp_path / "attempts-1").read_text() == str(attempts)
 
 
 def test_members_die_with_the_process_that_started_them(tmp_path: Path) -> None:

@@ -203,6 +203,21 @@ except SatisficeError as error:
     assert "cannot be set up for it any more" in str(error)
 else:
     raise AssertionError
+from dataclasses import replace
+from components.trainer.strategy import Machine
+tpu = TrainingConfig(strategy="tpu")
+plan = make_plan(tpu, Machine(2, tpu="local"))
+for name, problem, remedy in (
+    ("", "nothing says which TPU: Please provide a TPU Name", "Set TPU_NAME"),
+    ("local", "built without TPUs, or the machine has none: TPUs not found", "install tensorflow-tpu"),
+    ("nowhere", "it cannot be reached: ", "Check TPU_NAME"),
+):
+    try:
+        prepare(replace(plan, tpu=name), tpu)
+    except SatisficeError as error:
+        assert error.thing == f"TPU {name!r}" and problem in error.problem and remedy in error.remedy, str(error)
+    else:
+        raise AssertionError(name)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.trainer.strategy import Machine, Member, Plan, find_machine, make_plan, member_of, plan_line
+from components.trainer.strategy import (
+    Machine,
+    Member,
+    Plan,
+    find_machine,
+    make_plan,
+    member_of,
+    plan_line,
+    with_replicas,
+)
 from schemas.config import TrainingConfig
 from schemas.errors import SatisficeError
 
@@ -37,13 +46,17 @@ def test_auto_follows_the_machine(machine: Machine, strategy: str, replicas: int
     """And says why."""
     found = plan(machine)
     assert (found.strategy, found.replicas, found.device, found.asked) == (strategy, replicas, device, "auto")
-    assert len(found.reasons) == 1
+    words = {"mirrored": "4 GPUs", "tpu": "a TPU was found: TPU_NAME is node-1", "none": "nothing to distribute to"}
+    assert words.get(strategy, "TF_CONFIG names a cluster") in found.reasons[0]
 
 
 def test_auto_does_not_choose_what_the_backend_cannot_do() -> None:
     """It does not fall back in silence."""
     with pytest.raises(SatisficeError, match=r"auto chose multi_worker_mirrored .* but backend: keras3"):
         plan(Machine(8, member=TWO_WORKERS), backend="keras3")
+    with pytest.raises(SatisficeError, match=r"auto chose parameter_server .* but deterministic: true"):
+        plan(Machine(8, member=WITH_PS), deterministic=True)
+    assert plan(Machine(8), deterministic=True, jit_compile=True).strategy == "none"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +85,31 @@ def test_a_local_cluster() -> None:
     assert "share its GPUs" in plan(Machine(8, gpus=2), strategy="multi_worker_mirrored", workers=2).reasons[0]
 
 
+def test_a_local_cluster_with_parameter_servers() -> None:
+    """One at least; a worker takes whole batches, and no two runs are alike."""
+    found = plan(Machine(8), strategy="parameter_server", workers=3)
+    assert (found.local_cluster, found.workers, found.parameter_servers, found.threads) == (True, 3, 1, 2)
+    assert (found.replicas, found.per_replica_batch_size) == (1, 256)
+    assert "no two runs are alike" in found.reasons[0]
+    assert str(found).endswith("1 replica x 256 rows, 3 workers, 1 parameter server")
+    assert plan(Machine(8), strategy="parameter_server", parameter_servers=2).parameter_servers == 2
+
+
+def test_a_tpu() -> None:
+    """The plan names it; how many replicas it makes is known when it is reached."""
+    found = plan(Machine(8, tpu="node-1"), strategy="tpu")
+    assert (found.tpu, found.device, found.replicas) == ("node-1", "tpu", 1)
+    assert str(found).endswith("1 replica x 256 rows, TPU node-1")
+    assert "known when it is reached" in found.reasons[0]
+    assert "its chips are in this machine" in plan(Machine(8, tpu="local")).reasons[0]
+    assert plan(Machine(8, tpu="local"), strategy="one_device").tpu == ""
+    reached = with_replicas(found, 8)
+    assert (reached.replicas, reached.per_replica_batch_size) == (8, 32)
+    assert with_replicas(found, 1) is found
+    with pytest.raises(SatisficeError, match="512 replicas without a row"):
+        with_replicas(found, 512)
+
+
 def test_a_member_of_a_cluster_that_somebody_else_started() -> None:
     """It starts nothing, and leaves the threads alone."""
     found = plan(Machine(8, member=TWO_WORKERS), strategy="multi_worker_mirrored", workers=2)
@@ -82,6 +120,7 @@ def test_a_member_of_a_cluster_that_somebody_else_started() -> None:
 @pytest.mark.parametrize(
     ("machine", "training", "message"),
     [
+        (Machine(2), {"strategy": "tpu"}, "there is no TPU; expected TPU_NAME in the environment"),
         (Machine(2, gpus=1), {"strategy": "mirrored", "devices": 2}, "are more GPUs than there are; expected 1"),
         (Machine(2), {"strategy": "multi_worker_mirrored", "communication": "nccl"}, "there is none"),
         (Machine(2, gpus=4), {"strategy": "mirrored", "global_batch_size": 3}, "4 replicas without a row"),
@@ -132,18 +171,38 @@ def test_gpus_are_counted_as_far_as_they_are_visible(visible: str | None, gpus: 
     for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    machine = find_machine(environment, tmp_path)
+    machine = find_machine(environment, tmp_path, tmp_path)
     assert (machine.gpus, machine.tpu, machine.member) == (gpus, "", None)
     assert machine.cpus >= 1
 
 
 def test_a_tpu_is_named_by_the_environment(tmp_path: Path) -> None:
     """As TensorFlow's resolver reads it."""
-    machine = find_machine({"TPU_NAME": "node-1"}, tmp_path)
+    machine = find_machine({"TPU_NAME": "node-1"}, tmp_path, tmp_path)
     assert (machine.tpu, str(machine)) == (
         "node-1",
         f"{machine.cpus} CPUs, no GPU, TPU node-1".replace("1 CPUs", "1 CPU"),
     )
+
+
+@pytest.mark.parametrize(
+    ("vendor", "device", "tpu"),
+    [
+        ("0x1ae0", "0x0063", "local"),
+        ("0x1ae0", "0x0042", ""),
+        ("0x10de", "0x0063", ""),
+        ("0x1ae0", None, ""),
+    ],
+)
+def test_the_chips_of_a_tpu_are_seen(vendor: str, device: str | None, tpu: str, tmp_path: Path) -> None:
+    """By their PCI numbers: Google's network card is none, and neither is what others make. A name goes before them."""
+    folder = tmp_path / "pci" / "0000:00:04.0"
+    folder.mkdir(parents=True)
+    (folder / "vendor").write_text(f"{vendor}\n")
+    if device:
+        (folder / "device").write_text(f"{device}\n")
+    assert find_machine({}, tmp_path, tmp_path / "pci").tpu == tpu
+    assert find_machine({"TPU_NAME": " node-1 "}, tmp_path, tmp_path / "pci").tpu == "node-1"
 
 
 def config(cluster: Any, kind: Any, index: Any = 0) -> str:
@@ -166,7 +225,12 @@ def test_tf_config_makes_a_member() -> None:
     assert (with_chief.is_chief, with_chief.workers) == (False, 3)
     with_ps = member_of(config({"chief": ["c:1"], "worker": PORTS, "ps": ["p:1"]}, "chief"))
     assert with_ps is not None
-    assert (with_ps.is_chief, with_ps.workers) == (True, 2)
+    assert (with_ps.is_chief, with_ps.serves, with_ps.workers) == (True, False, 2)
+    for role in ("worker", "ps"):
+        server = member_of(config({"chief": ["c:1"], "worker": PORTS, "ps": ["p:1"]}, role))
+        assert server is not None
+        assert (server.is_chief, server.serves) == (False, True)
+    assert not first.serves
     assert member_of("") is None
     assert member_of(config({"worker": ["a:1"]}, "worker")) is None
 

@@ -155,6 +155,7 @@ def _parameter_server(_: Plan) -> Any:
 
 
 def _tpu(plan: Plan) -> Any:
+    os.environ.setdefault("GRPC_FAIL_FAST", "true")  # it would wait for ever where nobody answers
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(plan.tpu)
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:

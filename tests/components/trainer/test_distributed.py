@@ -210,7 +210,7 @@ plan = make_plan(tpu, Machine(2, tpu="local"))
 for name, problem, remedy in (
     ("", "nothing says which TPU: Please provide a TPU Name", "Set TPU_NAME"),
     ("local", "built without TPUs, or the machine has none: TPUs not found", "install tensorflow-tpu"),
-    ("nowhere", "it cannot be reached: ", "Check TPU_NAME"),
+    ("grpc://127.0.0.1:1", "it cannot be reached: ", "Check TPU_NAME"),
 ):
     try:
         prepare(replace(plan, tpu=name), tpu)

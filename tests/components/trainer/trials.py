@@ -2,7 +2,7 @@
 
 A strategy divides the CPU before TensorFlow runs anything, so that a test cannot train under it in its own process.
 
-    python -m tests.components.trainer.trials DATA_FOLDER OUTPUT_FOLDER TRAINING_JSON
+    python -m tests.components.trainer.trials DATA_FOLDER OUTPUT_FOLDER TRAINING_JSON [MODULE]
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 
-def arguments(tiny: Path, folder: Path, training: dict[str, Any]) -> Any:
+MODULE = "tests.resources.counting_model"
+
+
+def arguments(tiny: Path, folder: Path, training: dict[str, Any], module: str = MODULE) -> Any:
     """What TFX's Trainer would hand to `run_fn`."""
     from tfx.components.trainer.fn_args_utils import FnArgs
 
@@ -21,7 +24,7 @@ def arguments(tiny: Path, folder: Path, training: dict[str, Any]) -> Any:
     from schemas.config import ModelConfig, TrainingConfig
     from tests.components.trainer.tiny import LABEL
 
-    model = ModelConfig(module="tests.resources.counting_model", label=LABEL, hyperparameters={"learning_rate": 0.05})
+    model = ModelConfig(module=module, label=LABEL, hyperparameters={"learning_rate": 0.05})
     return FnArgs(
         train_files=[f"{tiny}/Split-train/*"],
         eval_files=[f"{tiny}/Split-validate/*"],
@@ -33,12 +36,12 @@ def arguments(tiny: Path, folder: Path, training: dict[str, Any]) -> Any:
     )
 
 
-def main(tiny: Path, folder: Path, training: dict[str, Any]) -> None:
+def main(tiny: Path, folder: Path, training: dict[str, Any], module: str = MODULE) -> None:
     """Trains, as the Trainer node does."""
     from components.trainer.run import run_fn
 
-    run_fn(arguments(tiny, folder, training))
+    run_fn(arguments(tiny, folder, training, module))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), *sys.argv[4:])

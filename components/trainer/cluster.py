@@ -15,9 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,14 @@ def run_cluster(
     replaced: Counter[Task] = Counter()
     for attempt in range(restarts + 1):
         group = _Group(tasks, logs, command, work)
-        try:
-            group.start()
-            while (lost := group.wait()) and group.was_killed(lost) and lost.spared and replaced[lost] < restarts:
-                replaced[lost] += 1
-                group.replace(lost)
-        finally:
-            group.end()
+        with _raised_by_sigterm():
+            try:
+                group.start()
+                while (lost := group.wait()) and group.was_killed(lost) and lost.spared and replaced[lost] < restarts:
+                    replaced[lost] += 1
+                    group.replace(lost)
+            finally:
+                group.end()
         if lost is None:
             return Losses(attempt, replaced.total())
         group.raise_what_stays()
@@ -127,6 +129,23 @@ def run_cluster(
         f"lost {lost.name} {restarts + 1} times: {shorten(_tail(logs / f'{lost.name}.log'), 600)}",
         remedy=f"Read the logs in {logs}. A process that is killed without a word was often out of memory.",
     )
+
+
+@contextlib.contextmanager
+def _raised_by_sigterm() -> Iterator[None]:
+    """Makes an error of SIGTERM, which would leave the members no time to keep what they have done."""
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Group:
@@ -200,8 +219,8 @@ class _Group:
             time.sleep(_POLL_S)
 
     def end(self) -> None:
-        """Ends whoever still runs: first they are asked, then they are killed."""
-        running = [process for process in self._processes.values() if process.poll() is None]
+        """Ends whoever still runs: first those are asked that have something of their own to do, then all are killed."""
+        running = [one for task, one in self._processes.items() if not task.serves and one.poll() is None]
         deadline = time.monotonic() + _GRACE_S
         for process in running:
             _signal(process, signal.SIGTERM)

@@ -34,8 +34,9 @@ class ServedModel:
 
     def __init__(self, keras: ModuleType, model: Any, scope: Scope, batch_size: int, copy: Callable[[], Any]) -> None:
         """Take a model that was built in the scope, the rows of a step, and what builds the same model beside it."""
-        self._keras, self._model, self._scope, self._copy = keras, model, scope, copy
-        self._batch_size, self._ahead = batch_size, _AHEAD * scope.workers
+        self._keras, self._model, self._scope, self._batch_size = keras, model, scope, batch_size
+        keras.backend.reset_uids()  # the copy's metrics are named like the model's
+        self._beside = copy()
 
     def fit(
         self,
@@ -64,51 +65,57 @@ class ServedModel:
         Raises:
             SatisficeError: the workers report other rows than they were sent.
         """
-        model, keras = self._model, self._keras
+        model, callback = self._model, self._keras.callbacks
         steps = steps_per_epoch or int(train.cardinality())
-        history = keras.callbacks.History()
-        told = keras.callbacks.CallbackList([*callbacks, history], model=model, epochs=epochs, steps=steps, verbose=0)
+        history = callback.History()
+        told = callback.CallbackList([*callbacks, history], model=model, epochs=epochs, steps=steps, verbose=0)
         call = _call(model, train.element_spec)
-        keras.backend.reset_uids()  # the copy's metrics are named like the model's
-        beside = self._copy()
         model.stop_training = False
-        batches = None
+        batches = iter(train)
         told.on_train_begin()
         for epoch in range(initial_epoch, epochs):
-            if batches is None or steps_per_epoch is None:
-                batches = iter(train)
             told.on_epoch_begin(epoch)
-            logs = self._epoch(batches, steps, call, told)
-            beside.set_weights(model.get_weights())
-            found = beside.evaluate(validation_data, verbose=0, return_dict=True)
-            told.on_epoch_end(epoch, {**logs, **{f"val_{name}": value for name, value in found.items()}})
+            logs = {**self._epoch(batches, steps, call, told), **self._validated(validation_data, told)}
+            told.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
+            if steps_per_epoch is None:
+                batches = iter(train)
         told.on_train_end()
         return history
 
+    def _validated(self, validation_data: tf.data.Dataset, told: Any) -> dict[str, float]:
+        told.on_test_begin()
+        self._beside.set_weights(self._model.get_weights())
+        found = self._beside.evaluate(validation_data, verbose=0, return_dict=True)
+        told.on_test_end()
+        return {f"val_{name}": value for name, value in found.items()}
+
     def _epoch(self, batches: Iterator[Any], steps: int, call: Any, told: Any) -> dict[str, float]:
         """Hands out the batches of an epoch and waits for all of them; the metrics."""
-        model = self._model
+        model, coordinator = self._model, self._scope.coordinator
         at_once = max(1, min(int(model.steps_per_execution), steps // (_CALLS * self._scope.workers)))
+        size = tf.constant(self._batch_size, tf.int64)
         model.reset_metrics()
         waiting: deque[_Call] = deque()
-        done = 0
-        for first in range(0, steps, at_once):
-            count = min(at_once, steps - first)
-            told.on_train_batch_begin(first)
+        done = sent = 0
+
+        def finish() -> int:
+            now = done + _finished(waiting.popleft())
+            told.on_train_batch_end(now - 1)
+            return now
+
+        while sent < steps and not model.stop_training:
+            count = min(at_once, steps - sent)
+            told.on_train_batch_begin(sent)
             batch = _joined(list(itertools.islice(batches, count)))
-            answer = self._scope.coordinator.schedule(call, args=(*batch, tf.constant(self._batch_size, tf.int64)))
-            waiting.append(_Call(count, int(batch[1].shape[0]), answer))
-            if len(waiting) == self._ahead:
-                done += _finished(waiting.popleft())
-                told.on_train_batch_end(done - 1)
-            if model.stop_training:
-                break
-        for one in waiting:
-            done += _finished(one)
-            told.on_train_batch_end(done - 1)
-        self._scope.coordinator.join()
+            waiting.append(_Call(count, int(batch[1].shape[0]), coordinator.schedule(call, args=(*batch, size))))
+            sent += count
+            if len(waiting) == _AHEAD * self._scope.workers:
+                done = finish()
+        while waiting:
+            done = finish()
+        coordinator.join()
         return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 

@@ -205,29 +205,58 @@ def test_a_worker_that_is_lost_again_and_again(end: str, attempts: int, served: 
     assert (tmp_path / "attempts-1").read_text() == str(attempts)
 
 
-def test_members_die_with_the_process_that_started_them(tmp_path: Path) -> None:
-    """However it ends: a kill leaves it no time to end them."""
-    body = """
-    (folder / f"pid-{task['index']}").write_text(str(os.getpid()))
-    time.sleep(600)
-    """
-    command = member(tmp_path, body)
+def launched(folder: Path, body: str, **training: Any) -> subprocess.Popen[bytes]:
+    """A process that runs a cluster."""
+    told = {"strategy": "multi_worker_mirrored", "workers": 2, **training}
     code = f"""
 from pathlib import Path
 from components.trainer.cluster import run_cluster
 from components.trainer.strategy import Machine, make_plan
 from schemas.config import TrainingConfig
-plan = make_plan(TrainingConfig(strategy="multi_worker_mirrored", workers=2), Machine(2))
-run_cluster(plan, {{"folder": {str(tmp_path)!r}}}, Path({str(tmp_path / "logs")!r}), {command!r})
+plan = make_plan(TrainingConfig.model_validate({told!r}), Machine(2))
+run_cluster(plan, {{"folder": {str(folder)!r}}}, Path({str(folder / "logs")!r}), {member(folder, body)!r})
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    launcher = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    files = [tmp_path / "pid-0", tmp_path / "pid-1"]
-    _until(lambda: all(file.exists() and file.read_text() for file in files))
-    ids = [int(file.read_text()) for file in files]
+    return subprocess.Popen([sys.executable, "-c", code], env=environment)
+
+
+def process_ids(*files: Path) -> list[int]:
+    """As soon as all of them have written theirs."""
+    _until(lambda: all(file.exists() and file.read_text().endswith(".") for file in files))
+    return [int(file.read_text()[:-1]) for file in files]
+
+
+def test_members_die_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """However it ends: a kill leaves it no time to end them."""
+    body = """
+    (folder / f"pid-{task['index']}").write_text(f"{os.getpid()}.")
+    time.sleep(600)
+    """
+    launcher = launched(tmp_path, body)
+    ids = process_ids(tmp_path / "pid-0", tmp_path / "pid-1")
     assert all(map(_runs, ids))
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
+    _until(lambda: not any(map(_runs, ids)))
+
+
+def test_sigterm_leaves_the_chief_time(tmp_path: Path) -> None:
+    """It hears of it while the servers that hold its weights still run; then all are gone."""
+    body = """
+    def hear(*_):
+        others = [file.read_text()[:-1] for file in folder.glob("pid-*") if "chief" not in file.name]
+        (folder / "heard").write_text(str([os.path.exists(f"/proc/{one}") for one in others]))
+        sys.exit(0)
+    if task["type"] == "chief":
+        signal.signal(signal.SIGTERM, hear)
+    (folder / f"pid-{task['type']}").write_text(f"{os.getpid()}.")
+    time.sleep(600)
+    """
+    launcher = launched(tmp_path, body, strategy="parameter_server", workers=1)
+    ids = process_ids(*(tmp_path / f"pid-{role}" for role in ("chief", "ps", "worker")))
+    launcher.terminate()
+    assert launcher.wait() == 128 + signal.SIGTERM
+    assert (tmp_path / "heard").read_text() == "[True, True]"
     _until(lambda: not any(map(_runs, ids)))
 
 

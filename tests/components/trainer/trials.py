@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 MODULE = "tests.resources.counting_model"
 
 

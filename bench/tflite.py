@@ -173,7 +173,7 @@ def _table(case: Mapping[str, Any]) -> str:
         rung = rows[variant]
         share = f"{rung['figures']['size_mb'] / plain:.3f}" if rung["figures"] else ""
         cells = _cells(rung["figures"], case["quality"])
-        lines.append([variant, *cells, share] if rung["figures"] else [variant, *cells, rung["problems"][0][:80]])
+        lines.append([variant, *cells, share or "not made"])
     return table(["", *(title for title, *_ in _COLUMNS), case["quality"], "size / float32"], lines)
 
 
@@ -211,7 +211,8 @@ def _cells(figures: Mapping[str, float], quality: str) -> list[str]:
 
 def _told(case: Mapping[str, Any]) -> str:
     told = [f"{wall:.1f} s ({cpu or 0:.1f} s of CPU)" for wall, cpu in (case["nodes"][node] for node in _MADE)]
-    text = f"Converting took {told[0]}, evaluating and measuring {told[1]}, each alone on the machine."
+    text = f"Converting took {told[0]}, evaluating and measuring {told[1]}, one node at a time."
+    text += "".join(f" {rung['variant']} {rung['problems'][0]}" for rung in case["ladder"] if rung["problems"])
     if case["compression"]:
         before, after = (case["compression"][key] for key in ("before", "after"))
         name = next(key for key in before if key != "val_loss")

@@ -283,7 +283,8 @@ def approve(
         if as_json:
             _print_json({"decision": decision.model_dump(mode="json"), "push": push.model_dump(mode="json")})
         else:
-            typer.echo(f"Approved by {by}. {push.reason}\n  {push.destination}")
+            told = [f"{one.reason}\n  {one.destination}".rstrip() for one in (push, push.edge) if one]
+            typer.echo(f"Approved by {by}. " + "\nDevices: ".join(told))
     raise typer.Exit(3 if push.outcome == "rolled_back" else 0)
 
 

@@ -72,13 +72,22 @@ class Nodes:
         self.given["tflite"] = [files]
         return Export.model_validate_json(Path(files.uri, EXPORT_FILE).read_bytes())
 
-    def measure(self) -> Figures:
-        """Runs the evaluator."""
+    def pushed(self, base_path: Path) -> Any:
+        """The record of a push whose file is gone."""
+        record = standard_artifacts.PushedModel()
+        record.set_string_custom_property("digest", "gone")
+        record.set_string_custom_property("base_path", str(base_path))
+        record.set_int_custom_property("version", 4)
+        return record
+
+    def measure(self, devices: Any = None) -> Figures:
+        """Runs the evaluator; `devices` is the record of the push of the file that devices have."""
         profile = self._made(Profile, "profile")
         inputs = {key: self.given[key] for key in ("tflite", "model", "examples", "schema")}
         node = TFLiteEvaluator(*(_channel(one) for one in inputs.values()), eval_config(GATES, "big_tipper", "tflite"))
         parameters = {**node.exec_properties, "machine": "this one"}
-        TFLiteEvaluator.EXECUTOR_SPEC.executor_class().Do(inputs, {"profile": [profile]}, parameters)
+        given = {**inputs, "devices": [devices] if devices else []}
+        TFLiteEvaluator.EXECUTOR_SPEC.executor_class().Do(given, {"profile": [profile]}, parameters)
         self.given["tflite_profile"] = [profile]
         return Figures.model_validate_json(Path(profile.uri, FIGURES_FILE).read_bytes())
 
@@ -138,8 +147,10 @@ def test_a_file_that_was_quantized_by_wrong_rows_is_blocked_by_parity(nodes: Nod
     assert {"size_mb", "latency_p50_ms", "peak_memory_mb", "auc"} <= planted.figures.keys() & chosen.figures.keys()
 
 
-def test_constant_rows_are_told_and_nothing_ships_where_nothing_else_is_made(nodes: Nodes, monkeypatch: Any) -> None:
-    """The variant is unfit, and the run goes on to a decision."""
+def test_constant_rows_are_told_and_nothing_ships_where_nothing_else_is_made(
+    nodes: Nodes, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The variant is unfit, and the run goes on to a decision, although the file that devices had is gone as well."""
     right = representative.features_of
 
     def constant(*arguments: Any) -> Any:
@@ -148,7 +159,9 @@ def test_constant_rows_are_told_and_nothing_ships_where_nothing_else_is_made(nod
     monkeypatch.setattr(representative, "features_of", constant)
     (record,) = nodes.convert("int8").variants
     assert record.problems[0].startswith("the representative set is constant: log_fare is 0 in all 500 rows")
-    assert nodes.measure().figures == ()
+    figures = nodes.measure(nodes.pushed(tmp_path / "devices"))
+    assert figures.figures == ()
+    assert figures.why_no_champion == f"{tmp_path / 'devices' / '4' / 'model.tflite'} does not exist"
     edge = nodes.decide()
     assert (edge.outcome, edge.variant, edge.ladder[0].verdict) == ("block", "", "unfit")
     assert edge.reasons[0].startswith("int8: the representative set is constant")

@@ -31,6 +31,12 @@ class TFLiteFiles:
     served: types.BaseChannel | None = None
 
 
+_CODE = (
+    *("components", "components.gate", "components.lineage", "components.pusher", "components.tflite"),
+    *("schemas", "serving", "serving.store"),
+)
+
+
 class GateSpec(component_spec.ComponentSpec):
     """Inputs, outputs and parameters of `Gate`."""
 
@@ -107,7 +113,7 @@ class Gate(base_component.BaseComponent):
                 gates=gates.model_dump_json(by_alias=True),
                 config_digest=config_digest,
                 accept_without_champion=accept_without_champion,
-                code_fingerprint=code_fingerprint("components.gate", "components.tflite", "schemas"),
+                code_fingerprint=code_fingerprint(*_CODE),
                 decision=types.Channel(type=Decision),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -16,6 +16,12 @@ from schemas.metrics import PROFILED
 __all__ = ["Profiler", "is_needed", "needs_of"]
 
 
+_CODE = (
+    *("components", "components.example_gen", "components.profiler", "components.trainer"),
+    *("schemas", "serving"),
+)
+
+
 class ProfilerSpec(component_spec.ComponentSpec):
     """Inputs, outputs and parameters of `Profiler`."""
 
@@ -69,7 +75,7 @@ class Profiler(base_component.BaseComponent):
                 examples=examples,
                 champion=champion,
                 needs=json.dumps(needs_of(gates)),
-                code_fingerprint=code_fingerprint("components.profiler", "components.trainer", "serving", "schemas"),
+                code_fingerprint=code_fingerprint(*_CODE),
                 profile=types.Channel(type=Profile),
             )
         )

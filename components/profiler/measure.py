@@ -147,7 +147,8 @@ class _Session:
             if outcome.problem:
                 self.notes.append(f"the {name} could not be measured: it {outcome.problem}")
         figures = [*self._sizes(), *self._memory(outcomes)]
-        figures += self._latency({name: outcome.problem for name, outcome in outcomes.items()})
+        problems = {name: outcome.problem for name, outcome in outcomes.items()}
+        figures += self._latency(problems)
         figures += self._parity(outcomes["candidate"])
         self.notes.append(f"load average {busy:.2f} when the measurement began; {threads()} threads")
         champion = self.payloads.get("champion")
@@ -156,7 +157,7 @@ class _Session:
             champion=champion.digest if champion else "",
             figures=tuple(figures),
             notes=tuple(self.notes),
-            why_no_champion=f"it {outcomes['champion'].problem}" if champion and outcomes["champion"].problem else "",
+            why_no_champion=f"it {problems['champion']}" if champion and problems["champion"] else "",
         )
 
     # --- each payload alone -------------------------------------------------------------------------------------------
@@ -203,14 +204,16 @@ class _Session:
 
     # --- all payloads in turns ----------------------------------------------------------------------------------------
 
-    def _latency(self, problems: Mapping[str, str]) -> list[Figure]:
-        """Of the payloads that answered alone; the others are told as not measured."""
+    def _latency(self, problems: dict[str, str]) -> list[Figure]:
+        """Of the payloads that answered alone; the others are told as not measured, in `problems` too."""
         sound = {name: one.path for name, one in self.payloads.items() if not problems[name]}
         found: dict[str, Any] = {}
         seconds: dict[str, Array] = {}
         timed = Outcome(None)
         if sound:
             timed = self._time(sound)
+            if timed.problem and len(sound) > 1:
+                timed = self._time_candidate(timed.problem, problems)
             found = timed.result or {}
             if timed.problem:
                 self.notes.append(f"latency was not measured: the process {timed.problem}")
@@ -220,6 +223,13 @@ class _Session:
         for name, measured in self.payloads.items():
             figures += self._times(name, measured, found, seconds, problems[name] or timed.problem)
         return figures
+
+    def _time_candidate(self, problem: str, problems: dict[str, str]) -> Outcome:
+        """The candidate by itself, where it and the champion did not come back together: it shall not fall with it."""
+        why = f"the process in which it ran in turns with the candidate did not come back ({problem})"
+        self.notes.append(f"the champion's latency was not measured, and the candidate's without it: {why}")
+        problems["champion"] = f"was not timed: {why}"
+        return self._time({"candidate": self.payloads["candidate"].path})
 
     def _time(self, paths: Mapping[str, str]) -> Outcome:
         job = {

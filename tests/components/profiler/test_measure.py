@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import pytest
 from bench.planted import plant
 from components.gate.decide import Champion, decide
 from components.profiler.machine import machine
-from components.profiler.measure import Limits, Measured, Needs, Trained, profile
+from components.profiler.measure import Limits, Measured, Needs, Trained, _Session, profile
 from components.profiler.rows import Rows, read_rows
+from components.profiler.spawn import Outcome
 from components.trainer.reference import REFERENCE_SPLIT, Reference, read_reference
 from schemas.config import GatesConfig
 from schemas.decision import TRAINING_FILE, Decision, Figure, Figures
@@ -256,6 +257,27 @@ def test_a_champion_that_does_not_load(measured: Taxi, tmp_path: Path) -> None:
     found = find(figures, "latency_p50_ms", batch_size=1)
     assert found.value is not None
     assert found.ratio_to_champion is None
+
+
+def test_a_champion_that_takes_the_process_with_it(measured: Taxi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the candidate to be timed by itself, and it is told why there is no comparison."""
+    time, asked = _Session._time, []
+
+    def crash(session: _Session, paths: Mapping[str, str]) -> Outcome:
+        asked.append(set(paths))
+        return Outcome(None, "its process was killed by SIGSEGV") if "champion" in paths else time(session, paths)
+
+    monkeypatch.setattr(_Session, "_time", crash)
+    figures = measured.profile(measured.model, measured.model)
+    assert asked == [{"candidate", "champion"}, {"candidate"}]
+    found = find(figures, "latency_p50_ms", batch_size=1)
+    assert found.value is not None
+    assert found.ratio_to_champion is None
+    assert not_measured(figures.of(figures.candidate)) == set()
+    (theirs,) = [one for one in figures.of("champion") if one.metric == "load_time_ms"]
+    assert theirs.value is None
+    assert "in turns with the candidate did not come back (its process was killed by SIGSEGV)" in theirs.why_not
+    assert theirs.why_not in figures.why_no_champion
 
 
 def test_a_payload_that_asks_for_other_data(measured: Taxi) -> None:

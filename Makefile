@@ -24,10 +24,10 @@ UV = VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .tools/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run data test cover check format bench bench-small bench-publish doctor lock clean
+.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish doctor lock clean
 
 help:  ## this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(COMPILED)  ## the environment in .venv, exactly as uv.lock says (nothing to do where it stands)
 
@@ -62,6 +62,9 @@ bench: setup data  ## measure everything up to 10,000,000 rows, into bench/RESUL
 bench-small: setup data  ## measure on the 15,002 real rows alone: ten minutes [ARGS="--repeats 1"]
 	@$(BIN)/python -m bench.compare --rows 15002 $(ARGS)
 	@$(BIN)/python -m bench.rerun
+
+bench-distributed: setup  ## examples/s of training under each strategy beside a bare fit, into bench/RESULTS.md: eight minutes [ARGS=]
+	@$(BIN)/python -m bench.distributed $(ARGS)
 
 bench-publish: setup  ## publishes under load and under kills, into bench/RESULTS.md: six minutes [ARGS=]
 	@$(BIN)/python -m bench.publish $(ARGS)

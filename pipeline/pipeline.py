@@ -86,6 +86,7 @@ def create_pipeline(
             preprocessing_fn=module.preprocessing_fn,
             fingerprint=module.preprocessing_fingerprint,
         )
+        warm_start = _warm_start(config) if config.training.warm_start == "champion" else None
         trainer = Trainer(
             run_fn="components.trainer.run.run_fn",
             examples=examples.outputs["examples"],
@@ -93,6 +94,7 @@ def create_pipeline(
             schema=schema.outputs["schema"],
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["validate"]),
+            base_model=warm_start.outputs["champion"] if warm_start else None,
             custom_config=custom_config(
                 config.model, config.training, module.build_model_fingerprint, config.export.tflite
             ),
@@ -151,8 +153,9 @@ def create_pipeline(
         pipeline_name=config.name,
         pipeline_root=root,
         components=[
-            examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform, trainer,
-            champion, evaluator, *profilers, *(files.nodes if files else ()), gate, pusher
+            examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform,
+            *([warm_start] if warm_start else []), trainer, champion, evaluator, *profilers,
+            *(files.nodes if files else ()), gate, pusher
         ],
         enable_cache=True,
         metadata_connection_config=connection,
@@ -175,6 +178,16 @@ class _Files:
     def for_gate(self, tflite: TFLiteConfig) -> TFLiteFiles:
         served = self.devices.outputs["served"] if self.devices else None
         return TFLiteFiles(self.exporter.outputs["tflite"], self.evaluator.outputs["profile"], tflite, served)
+
+
+def _warm_start(config: PipelineConfig) -> Resolver:
+    """What finds the model now served, from whose weights the training begins; nothing on the first run."""
+    return Resolver(
+        strategy_class=ChampionStrategy,
+        config={"base_path": config.push.serving.base_path},
+        served=Channel(type=standard_artifacts.PushedModel),
+        champion=Channel(type=standard_artifacts.Model),
+    ).with_id("WarmStart")
 
 
 def _tflite(

@@ -71,6 +71,13 @@ def _data_gate(outputs: dict[str, OutputRecord]) -> str:
     return str(properties.get("summary") or properties.get("outcome", ""))
 
 
+def _warm_start(outputs: dict[str, OutputRecord]) -> str:
+    if "served" not in outputs:
+        return "none yet: cold start"
+    version = outputs["served"].properties.get("version")
+    return f"version {version}" if "champion" in outputs else f"version {version}, whose files are gone: cold start"
+
+
 def _champion(outputs: dict[str, OutputRecord]) -> str:
     if "served" not in outputs:
         return "none yet"
@@ -131,6 +138,7 @@ _TELLERS = {
     "Profiler": _profiler,
     "TFLiteExporter": _tflite_exporter,
     "Devices": _devices,
+    "WarmStart": _warm_start,
     "Gate": _gate,
     "Pusher": _pusher,
 }

@@ -323,7 +323,32 @@ def _next_after(push: PushResult) -> str:
 
 def training_report(record: Mapping[str, Any]) -> list[Any]:
     """How a model was trained, as far as its record says so."""
-    return [Text(f"training: {plan_line(record['plan'])}")] if "plan" in record else []
+    lines = [f"training: {plan_line(record['plan'])}"] if "plan" in record else []
+    lines += _beginning(record)
+    rates = record.get("rates") or []
+    if rates:
+        fastest, last = max(one["examples_per_s"] for one in rates), rates[-1]["examples_per_s"]
+        lines.append(f"  examples/s: {last:,.0f} in the last epoch, {fastest:,.0f} in the fastest of {len(rates)}")
+    busy = {name: share for name, share in record.get("cpu_utilisation", {}).items() if share is not None}
+    if busy:
+        told = ", ".join(f"{name} {share:.2f}" for name, share in busy.items())
+        lines.append(f"  processor seconds per second of training: {told}")
+    return [Text(line) for line in lines]
+
+
+def _beginning(record: Mapping[str, Any]) -> list[str]:
+    """From what the training began."""
+    lines = []
+    warm = record.get("warm_start") or {}
+    if "cold_start_because" in warm:
+        lines.append(f"  cold start because {warm['cold_start_because']}")
+    elif warm:
+        lines.append(f"  warm start from the champion {warm['champion'][:12]}: {warm['variables']} variables")
+    lines += [f"  {sentence}" for sentence in warm.get("vocabularies", [])]
+    if "resumed_at_epoch" in record:
+        step = f" and {record['resumed_at_step']:,} steps" if record.get("resumed_at_step") else ""
+        lines.append(f"  taken up again after {record['resumed_at_epoch']} epochs{step}")
+    return lines
 
 
 def data_table(decision: DataDecision) -> Table:

@@ -60,8 +60,6 @@ LATER: tuple[Later, ...] = (
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
     Later("data.source.window", "windows of spans"),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
-    Later("training.mixed_precision", "mixed precision", (False,)),
-    Later("training.warm_start", "training from the champion's weights", ("none",)),
     Later("training.tune", "the search for hyperparameters"),
     Later("push.serving.base_path", "remote stores of versions", refuses=_is_remote, instead=_LOCAL),
     Later("push.serving.server_version", "the check of the server's version"),

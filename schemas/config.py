@@ -83,6 +83,7 @@ NotNegative = Annotated[int, Field(ge=0, le=INT32_MAX)]
 Large = Annotated[int, Field(ge=1, le=INT64_MAX)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(ge=0, le=1)]
+MixedPrecision = Annotated[bool | Literal["bfloat16", "float16"], _expect("false, true, 'bfloat16' or 'float16'")]
 AutoOrPositive = Annotated[Literal["auto"] | Positive, _expect("'auto' or a whole number, at least 1")]
 Name = Annotated[
     str,
@@ -206,7 +207,12 @@ class TuneConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How the model is trained."""
+    """How the model is trained.
+
+    `mixed_precision`: layers compute in 16 bits while they train; `true` is float16 on a GPU and bfloat16 elsewhere. The
+    model that ships computes in float32. `warm_start`: from the weights of the model now served, where they fit.
+    `checkpoint_every_steps`: the training's state is kept this often, beside after each epoch.
+    """
 
     backend: Literal["tf_keras", "keras3"] = "tf_keras"
     strategy: Literal[
@@ -222,10 +228,11 @@ class TrainingConfig(Section):
     parameter_servers: NotNegative = 0
     devices: AutoOrPositive = "auto"
     communication: Literal["auto", "ring", "nccl"] = "auto"
-    mixed_precision: bool = False
+    mixed_precision: MixedPrecision = False
     jit_compile: bool = False
     deterministic: bool = False
     steps_per_execution: AutoOrPositive = "auto"
+    checkpoint_every_steps: Positive | None = None
     warm_start: Literal["none", "champion"] = "none"
     global_batch_size: Positive = 1024
     epochs: Positive = 10

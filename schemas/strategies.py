@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CLUSTERS", "STRATEGIES", "Refusal", "refused_pair", "refused_setting", "refused_under"]
+__all__ = [
+    "CLUSTERS",
+    "FLOAT32",
+    "STRATEGIES",
+    "Refusal",
+    "precision_of",
+    "refused_pair",
+    "refused_setting",
+    "refused_under",
+]
 
 STRATEGIES = (
     "auto",
@@ -21,6 +30,7 @@ STRATEGIES = (
 )
 CLUSTERS = ("multi_worker_mirrored", "parameter_server")
 """Those that train in several processes."""
+FLOAT32 = "float32"
 
 _OF_KERAS3 = {
     "central_storage": "trains wrongly without an error: a loss of 0.729 where one device has 0.601",
@@ -41,6 +51,17 @@ class Refusal:
 
     problem: str
     expected: str
+
+
+def precision_of(mixed_precision: bool | str, device: str) -> str:
+    """In what layers compute while they train: `float32`, `bfloat16` or `float16`.
+
+    >>> precision_of(True, "gpu"), precision_of(True, "cpu"), precision_of("float16", "cpu"), precision_of(False, "gpu")
+    ('float16', 'bfloat16', 'float16', 'float32')
+    """
+    if isinstance(mixed_precision, str):
+        return mixed_precision
+    return ("float16" if device == "gpu" else "bfloat16") if mixed_precision else FLOAT32
 
 
 def refused_pair(backend: str, strategy: str) -> Refusal | None:
@@ -105,6 +126,22 @@ def refused_under(training: Any, strategy: str) -> Refusal | None:
             "deterministic: true with strategy: parameter_server cannot be: workers update the weights in whatever order "
             "they come",
             "deterministic: false, or strategy: multi_worker_mirrored",
+        )
+    scaled = training.mixed_precision in (True, "float16") and training.strategy in (
+        "central_storage",
+        "parameter_server",
+    )
+    if scaled:
+        return Refusal(
+            f"mixed_precision: {str(training.mixed_precision).lower()} with strategy: {training.strategy}: float16 needs its "
+            "loss scaled, which tf_keras does not do where variables are not on every device",
+            "mixed_precision: bfloat16 or false",
+        )
+    if training.checkpoint_every_steps and training.strategy == "parameter_server":
+        return Refusal(
+            f"checkpoint_every_steps: {training.checkpoint_every_steps} with strategy: parameter_server: its workers are each "
+            "at a step of their own, and the state is kept after each epoch",
+            "checkpoint_every_steps left out",
         )
     several = training.steps_per_execution not in ("auto", 1)
     if several and training.backend == "keras3" and strategy == "mirrored":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ SAMPLES = 20
 """Parts of the rows, or draws of them, that an interval is made of; TFMA's own number."""
 
 _CHECKED_ROWS = 4096
+_OF_LABELS = ("example_count", "weighted_example_count", "mean_label", "__ERROR__")
+"""Metrics that no answer of a model has a part in."""
 
 Metrics = dict[Any, Any]
 Indices = npt.NDArray[np.int64]
@@ -37,6 +40,9 @@ Indices = npt.NDArray[np.int64]
 
 def metrics_per_slice(rows: Rows, eval_config: Any, schema: Any, seed: int = 0) -> Iterator[tuple[SliceKey, Metrics]]:
     """The metrics of every slice, the whole first.
+
+    Where a model's answers are not numbers, nor are its metrics: all of them are NaN in each slice with such a row, but
+    those of the labels alone.
 
     Args:
         rows: all rows.
@@ -47,7 +53,12 @@ def metrics_per_slice(rows: Rows, eval_config: Any, schema: Any, seed: int = 0) 
     Raises:
         Unsupported: some metric cannot be computed here.
     """
-    plan = _plan(rows, eval_config, schema)
+    bad = rows.not_numbers()
+    answers = {
+        name: np.where(np.isfinite(found), found, 0) if name in bad else found
+        for name, found in rows.predictions.items()
+    }
+    plan = _plan(replace(rows, predictions=answers), eval_config, schema)
     smallest = eval_config.options.min_slice_size.value
     resample = _resampling(eval_config, rows.count, seed)
     # Without anything that follows from intervals, those of what nobody sees are not made.
@@ -57,7 +68,17 @@ def metrics_per_slice(rows: Rows, eval_config: Any, schema: Any, seed: int = 0) 
             metrics = compute(indices) if resample is None else resample(compute, indices)
             for derive in plan.from_intervals:
                 metrics.update(derive(metrics))
-            yield key, _public(metrics)
+            ill = {name for name, rows_of in bad.items() if rows_of[indices].any()}
+            yield key, _without_numbers(_public(metrics), ill)
+
+
+def _without_numbers(metrics: Metrics, models: set[str]) -> Metrics:
+    """The same metrics, NaN where they follow from the answers of some models."""
+
+    def ill(key: Any) -> bool:
+        return key.name not in _OF_LABELS and (key.model_name in models or key.is_diff)
+
+    return {key: math.nan if ill(key) else value for key, value in metrics.items()} if models else metrics
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tfx.utils import io_utils, path_utils
 
 from components import progress
 from components.evaluator.fit import Unsupported, check_config
-from schemas.decision import FIGURES_FILE, Figures
+from schemas.decision import FIGURES_FILE, Figure, Figures
 from schemas.errors import shorten
 from serving import payload
 
@@ -45,29 +46,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         champion = _digest(baseline[0]) if baseline else ""
         why_not = ""
         try:
-            self._evaluate(input_dict, output_dict, exec_properties)
+            ill = self._evaluate(input_dict, output_dict, exec_properties)
         except Exception as error:
             if not baseline:
                 raise
             _log.warning("Evaluating again without the champion", exc_info=True)
             # Whatever is wrong with the candidate as well, is raised here.
-            self._evaluate({**input_dict, "baseline_model": []}, output_dict, exec_properties)
+            ill = self._evaluate({**input_dict, "baseline_model": []}, output_dict, exec_properties)
             why_not = f"it can no longer be evaluated: {_in_short(error)}"
             champion = ""
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
-        figures = _figures(folder, candidate, champion, why_not)
+        figures = _figures(folder, candidate, champion, why_not, ill)
         Path(folder, FIGURES_FILE).write_text(figures.model_dump_json(indent=1), encoding="utf-8")
 
-    def _evaluate(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+    def _evaluate(
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> dict[str, str]:
+        """By model, what is wrong with its answers; only of the models whose answers are not all numbers."""
         config = _eval_config(exec_properties)
         started = time.monotonic()
         try:
-            rows = _evaluate(config, input_dict, output_dict, exec_properties)
+            count, ill = _evaluate(config, input_dict, output_dict, exec_properties)
         except Unsupported as reason:
             _log.warning("Evaluating with TFMA on Beam, which takes longer: %s", reason)
             self._evaluate_on_beam(config, input_dict, output_dict, exec_properties)
-        else:
-            _log.info("Evaluated %d rows in %.1f s", rows, time.monotonic() - started)
+            return {}
+        _log.info("Evaluated %d rows in %.1f s", count, time.monotonic() - started)
+        return ill
 
     def _evaluate_on_beam(
         self, config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -83,14 +88,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         stock.Executor(self._context).Do(input_dict, output_dict, properties)
 
 
-def _figures(folder: str, candidate: str, champion: str, why_not: str) -> Figures:
+def _figures(folder: str, candidate: str, champion: str, why_not: str, ill: Mapping[str, str]) -> Figures:
     """What was written, as the Gate reads it, under the digests of the bytes that were loaded."""
+    from components.evaluation.eval_config import CHAMPION
     from components.evaluation.figures import read_figures
 
-    figures = read_figures(folder, candidate, champion=False)
+    of_candidate = next((why for name, why in ill.items() if name != CHAMPION), "")
+    figures = _told(read_figures(folder, candidate, champion=False), of_candidate)
     if champion:
-        figures += read_figures(folder, champion, champion=True)
+        figures += _told(read_figures(folder, champion, champion=True), ill.get(CHAMPION, ""))
     return Figures(candidate=candidate, champion=champion, figures=tuple(figures), why_no_champion=why_not)
+
+
+def _told(figures: list[Figure], why_not: str) -> list[Figure]:
+    """The figures, with the reason for what could not be measured where no other is known."""
+    if not why_not:
+        return figures
+    return [
+        one if one.value is not None or one.why_not else one.model_copy(update={"why_not": why_not}) for one in figures
+    ]
 
 
 def _digest(model: types.Artifact) -> str:
@@ -115,8 +131,10 @@ def _eval_config(exec_properties: dict[str, Any]) -> Any:
     return config
 
 
-def _evaluate(config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> int:
-    """Evaluates in this process; the number of rows.
+def _evaluate(
+    config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+) -> tuple[int, dict[str, str]]:
+    """Evaluates in this process; the number of rows, and what is wrong with the answers of the models that are ill.
 
     Raises:
         Unsupported: nothing has been written, and Beam is needed.
@@ -139,7 +157,11 @@ def _evaluate(config: Any, input_dict: Artifacts, output_dict: Artifacts, exec_p
     paths = {name: path for name, (path, _) in models.items()}
     folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
     write_evaluation(folder, config, paths, metrics_per_slice(rows, config, schema))
-    return rows.count
+    ill = {
+        name: f"{bad.sum():,} of {rows.count:,} answers of the model are not numbers (NaN or infinite): its training diverged"
+        for name, bad in rows.not_numbers().items()
+    }
+    return rows.count, ill
 
 
 def _models(config: Any, model: list[types.Artifact], baseline: list[types.Artifact]) -> dict[str, tuple[str, Any]]:

@@ -43,6 +43,17 @@ class Rows:
     slices: Mapping[SliceKey, npt.NDArray[np.int64]]
     features: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
+    def not_numbers(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """By model, which rows it answers with NaN or infinity; the models that never do are not in it."""
+        found: dict[str, npt.NDArray[np.bool_]] = {}
+        for name, answers in self.predictions.items():
+            bad = np.zeros(self.count, np.bool_)
+            if answers.dtype.kind == "f":
+                bad[:] = ~np.isfinite(answers).reshape(self.count, -1).all(axis=1)
+            if bad.any():
+                found[name] = bad
+        return found
+
 
 class Served:
     """A SavedModel as a server would load it: graph and session, which takes a quarter of the time of Keras' way."""

@@ -15,7 +15,7 @@ __all__ = ["ChampionStrategy"]
 class ChampionStrategy(resolver.ResolverStrategy):
     """Resolves the champion.
 
-    Expects three channels: `candidate` (the model just trained), `served` (every PushedModel of the pipeline) and
+    Expects three channels: `candidate` (the model just trained; may be left out), `served` (every PushedModel of the pipeline) and
     `champion` (every Model of the pipeline). `served` resolves to the newest push record, `champion` to the model that
     it pushed, or to nothing where there is nothing to compare the candidate with (see `choose`).
     """
@@ -29,10 +29,10 @@ class ChampionStrategy(resolver.ResolverStrategy):
     ) -> dict[str, list[types.Artifact]] | None:
         """See the class."""
         protos = {key: [one.mlmd_artifact for one in artifacts] for key, artifacts in input_dict.items()}
-        candidate = next(iter(protos["candidate"]), None)
+        candidate = next(iter(protos.get("candidate", [])), None)
         found = choose(candidate, protos["served"], protos["champion"], self._base_path)
         return {
-            "candidate": input_dict["candidate"],
+            **({"candidate": input_dict["candidate"]} if "candidate" in input_dict else {}),
             "served": _of(input_dict["served"], found.push),
             "champion": _of(input_dict["champion"], found.champion),
         }

@@ -33,7 +33,8 @@ RESTARTS = 3
 """How often a group begins anew, and how often each worker that can be spared."""
 
 _POLL_S = 0.1
-_GRACE_S = 5.0
+_GRACE_S = 25.0
+"""Kubernetes grants 30 s from SIGTERM to SIGKILL."""
 _TAIL_BYTES = 4000
 _ATTEMPT = b"--- attempt"
 
@@ -116,6 +117,9 @@ def run_cluster(
                 while (lost := group.wait()) and group.was_killed(lost) and lost.spared and replaced[lost] < restarts:
                     replaced[lost] += 1
                     group.replace(lost)
+            except SystemExit:
+                group.ask(_GRACE_S)
+                raise
             finally:
                 group.end()
         if lost is None:
@@ -218,15 +222,18 @@ class _Group:
                 return min(lost, key=lambda task: task.spared)
             time.sleep(_POLL_S)
 
-    def end(self) -> None:
-        """Ends whoever still runs: first those are asked that have something of their own to do, then all are killed."""
+    def ask(self, grace_s: float) -> None:
+        """Asks those to end that have something of their own to do, and gives them time to keep what they have."""
         running = [one for task, one in self._processes.items() if not task.serves and one.poll() is None]
-        deadline = time.monotonic() + _GRACE_S
+        deadline = time.monotonic() + grace_s
         for process in running:
             _signal(process, signal.SIGTERM)
         for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
+
+    def end(self) -> None:
+        """Ends whoever still runs."""
         for process in self._processes.values():
             _signal(process, signal.SIGKILL)
             process.wait()

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
 
 from components import progress
+from components.trainer.curves import Meter, TensorBoard
 from components.trainer.inputs import Layout
+from components.trainer.precision import answer_in_float32, policy
+from components.trainer.preemption import listening
 from components.trainer.resume import Resume, State, restore
 from components.trainer.scope import Scope
 from components.trainer.servers import ServedModel
+from components.trainer.warm_start import Champion, begin_from
 from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
 from schemas.metrics import QUALITY
+from schemas.strategies import FLOAT32
 from schemas.user_model import BuildModel
 
 __all__ = ["Course", "Fitted", "fit", "keras_for", "seeded"]
@@ -43,12 +50,20 @@ class Course:
             other; otherwise it is one pass.
         state: where the training begins.
         resume: keeps the state after each epoch; None where nobody does.
+        precision: in what layers compute while they train: `float32`, `bfloat16` or `float16`.
+        champion: from whose weights the training begins; None where that is not asked for.
+        curves: folder in which TensorBoard will look for them; None where this process writes none.
+        shared: folder by which the workers of a synchronous cluster agree on when to stop; None where there is one process.
     """
 
     scope: Scope = field(default_factory=Scope)
     epochs_in_train: bool = False
     state: State = field(default_factory=State)
     resume: Resume | None = None
+    precision: str = FLOAT32
+    champion: Champion | None = None
+    curves: Path | None = None
+    shared: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,9 @@ class Fitted:
         seconds: spent in training.
         rows: training rows per epoch.
         resumed_at: epochs that were done before, where the training was taken up again.
+        resumed_at_step: steps of the next epoch that were done before.
+        meter: what was measured of the epochs that were trained here.
+        warm_start: what came of the champion's weights; None where they were not asked for.
     """
 
     model: Any
@@ -68,6 +86,9 @@ class Fitted:
     seconds: float
     rows: int
     resumed_at: int = 0
+    resumed_at_step: int = 0
+    meter: Meter = field(default_factory=lambda: Meter(0))
+    warm_start: dict[str, Any] | None = None
 
     def as_record(self) -> dict[str, Any]:
         """Plain JSON values for the lineage."""
@@ -77,8 +98,11 @@ class Fitted:
             "rows_per_epoch": self.rows,
             "seconds": round(self.seconds, 3),
             "examples_per_s": round(self.rows * (epochs - self.resumed_at) / max(self.seconds, 1e-9), 1),
-            **({"resumed_at_epoch": self.resumed_at} if self.resumed_at else {}),
+            **({"resumed_at_epoch": self.resumed_at} if self.resumed_at or self.resumed_at_step else {}),
+            **({"resumed_at_step": self.resumed_at_step} if self.resumed_at_step else {}),
+            **({"warm_start": self.warm_start} if self.warm_start else {}),
             "history": self.history,
+            "rates": self.meter.epochs,
         }
 
 
@@ -114,13 +138,14 @@ def fit(
         layout: of the transformed examples.
         hyperparameters: handed to `build_model` as they stand in the configuration.
         training: the configuration's section.
-        train, validate: batches of `(features, label)`, of known number.
-        rows: number of training rows, for the record.
+        train, validate: batches of `(features, label)`, of known number; of training those that are left to do.
+        rows: number of training rows of an epoch, for the record.
         course: under which strategy, and where it begins; None for one device and from the beginning.
 
     Returns:
-        The trained model. What was trained under a strategy comes as a model without one that has its weights, so that
-        whoever saves or serves it needs neither the strategy nor the other processes.
+        The trained model. What was trained under a strategy or in mixed precision comes as a model in float32 without a
+        strategy that has its weights, so that whoever saves or serves it needs neither the strategy, nor the other
+        processes, nor a processor that computes in 16 bits.
 
     Raises:
         UserModuleError: `build_model` fails, or returns something other than a compiled Keras model.
@@ -130,56 +155,134 @@ def fit(
     course = course or Course()
     keras = keras_for(training.backend)
     left = 0 if course.state.stopped else training.epochs - course.state.epochs
-    steps = max(
-        1, int(train.cardinality()) // (max(1, left) if course.epochs_in_train else 1)
-    )  # none where all is done
-    with course.scope():
-        model = _build(build_model, keras, layout, hyperparameters)
-        _set_up(model, training, steps, distributed=course.scope.strategy is not None)
-        restore(model, course.state)
+    batches = int(train.cardinality()) + course.state.step
+    steps = max(1, batches // (max(1, left) if course.epochs_in_train else 1))  # none where all is done
 
-    def beside() -> Any:
+    def build() -> Any:
         return _build(build_model, keras, layout, hyperparameters)
 
+    with course.scope():
+        with policy(keras, course.precision):
+            model = build()
+        if course.precision != FLOAT32:
+            answer_in_float32(_where(build_model), keras, model, layout)
+        _set_up(model, training, steps, course)
+        begun = not (course.state.epochs or course.state.step)
+        warm_start = begin_from(course.champion, model, assign=begun) if course.champion else None
+        restore(model, course.state)
     served = course.scope.coordinator is not None
-    trained = ServedModel(keras, model, course.scope, training.global_batch_size, beside) if served else model
+    trained = ServedModel(keras, model, course.scope, training.global_batch_size, build) if served else model
+    meter = Meter(rows)
     started = time.monotonic()
-    log = trained.fit(
-        train,
-        validation_data=validate,
-        initial_epoch=training.epochs - left,
-        epochs=training.epochs,
-        steps_per_epoch=steps if course.epochs_in_train else None,
-        callbacks=_callbacks(keras, training, course, steps),
-        shuffle=False,  # the data set does that
-        verbose=0,
-    )
+    history = _train(keras, model, trained.fit, training, train, validate, steps, left, course, meter)
     seconds = time.monotonic() - started
+    if course.scope.strategy is not None or course.precision != FLOAT32:
+        model = _rebuilt(keras, model, build)
+    return Fitted(model, history, seconds, rows, course.state.epochs, course.state.step, meter, warm_start)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A call of `fit`: what is left of an epoch that was begun, or whole epochs.
+
+    Attributes:
+        train: its batches.
+        epochs: the first, and the one after the last.
+        steps: of an epoch; None where the batches are one pass.
+        done: steps of the first epoch that were done before.
+    """
+
+    train: tf.data.Dataset
+    epochs: tuple[int, int]
+    steps: int | None
+    done: int = 0
+
+
+def _parts(train: tf.data.Dataset, training: TrainingConfig, steps: int, left: int, course: Course) -> list[_Part]:
+    done, first = course.state.step, training.epochs - left
+    whole = steps if course.epochs_in_train else None
+    if not (done and left):
+        return [_Part(train, (first, training.epochs), whole)]
+    parts = [_Part(train.take(steps - done), (first, first + 1), steps - done, done)]
+    rest = _Part(train.skip(steps - done), (first + 1, training.epochs), whole)
+    return [*parts, rest] if left > 1 else parts
+
+
+def _train(
+    keras: ModuleType,
+    model: Any,
+    fit_part: Callable[..., Any],
+    training: TrainingConfig,
+    train: tf.data.Dataset,
+    validate: tf.data.Dataset,
+    steps: int,
+    left: int,
+    course: Course,
+    meter: Meter,
+) -> dict[str, list[float]]:
+    """Trains, and gives the best weights back; the curve of all epochs, also of those that were done before."""
+    early = _early_stopping(keras, training.early_stopping) if training.early_stopping else None
     history = {name: list(values) for name, values in course.state.history.items()}
-    for name, values in log.history.items():
-        history.setdefault(name, []).extend(float(value) for value in values)
-    if course.scope.strategy is not None:
-        model = _without_strategy(keras, model, beside)
-    return Fitted(model, history, seconds, rows, course.state.epochs)
+    reporter = _reporter(keras, training, steps, done=course.state.epochs, step=course.state.step)
+    with _tensorboard(course) as tensorboard, listening(course.shared) as preemption:
+        keeper = (
+            course.resume.callback(keras, course.state, early, steps, preemption) if course.resume is not None else None
+        )
+        for part in _parts(train, training, steps, left, course):
+            if part.done:
+                model.evaluate(part.train.take(1), verbose=0)  # makes the metrics' variables, which are put back then
+            if keeper is not None:
+                keeper.offset = part.done
+            reporter.done_before = part.done
+            measuring = meter.callback(keras, (steps - part.done) / steps, tensorboard)
+            log = fit_part(
+                part.train,
+                validation_data=validate,
+                initial_epoch=part.epochs[0],
+                epochs=part.epochs[1],
+                steps_per_epoch=part.steps,
+                callbacks=[*_stopping(keras, training, early), measuring, *([keeper] if keeper else []), reporter],
+                shuffle=False,  # the data set does that
+                verbose=0,
+            )
+            for name, values in log.history.items():
+                history.setdefault(name, []).extend(float(value) for value in values)
+            if model.stop_training:
+                break
+    if early is not None and early.best_weights is not None:
+        with course.scope():
+            model.set_weights(early.best_weights)
+    return history
 
 
-def _set_up(model: Any, training: TrainingConfig, steps: int, *, distributed: bool) -> None:
+@contextlib.contextmanager
+def _tensorboard(course: Course) -> Iterator[TensorBoard | None]:
+    """Writes the curve of what was done before, and takes what comes; None where this process writes none."""
+    if course.curves is None:
+        yield None
+        return
+    tensorboard = TensorBoard(course.curves)
+    tensorboard.write(course.state.history)
+    try:
+        yield tensorboard
+    finally:
+        tensorboard.close()
+
+
+def _set_up(model: Any, training: TrainingConfig, steps: int, course: Course) -> None:
     asked: int | str = training.steps_per_execution
+    is_keras3 = training.backend == "keras3"
     if asked == "auto":  # Keras 3 fails on the last batch of an epoch where several replicas take several steps a call
-        asked = 1 if distributed and training.backend == "keras3" else _STEPS_PER_EXECUTION
-    model.steps_per_execution = max(1, min(int(asked), steps))
+        asked = 1 if course.scope.strategy is not None and is_keras3 else _STEPS_PER_EXECUTION
+    most = max(1, min(int(asked), steps, training.checkpoint_every_steps or steps))
+    if is_keras3 and course.epochs_in_train:  # its last call of an epoch would take steps of the next
+        most = max(size for size in range(1, most + 1) if steps % size == course.state.step % size == 0)
+    model.steps_per_execution = most
     model.jit_compile = training.jit_compile
 
 
-def _callbacks(keras: ModuleType, training: TrainingConfig, course: Course, steps: int) -> list[Any]:
-    callbacks = _early_stopping(keras, training.early_stopping) if training.early_stopping else []
-    if course.resume is not None:
-        callbacks.append(course.resume.callback(keras, course.state, callbacks[-1] if callbacks else None))
-    return [*callbacks, _reporter(keras, training, steps, done=course.state.epochs)]
-
-
-def _without_strategy(keras: ModuleType, model: Any, build: Callable[[], Any]) -> Any:
-    """The same model on one device; reading the weights takes all workers."""
+def _rebuilt(keras: ModuleType, model: Any, build: Callable[[], Any]) -> Any:
+    """The same model on one device and in float32; reading the weights takes all workers."""
     weights = model.get_weights()
     keras.backend.clear_session()  # layers are numbered from the start
     plain = build()
@@ -187,8 +290,12 @@ def _without_strategy(keras: ModuleType, model: Any, build: Callable[[], Any]) -
     return plain
 
 
+def _where(build_model: BuildModel) -> str:
+    return f"module {getattr(build_model, '__module__', '?')}"
+
+
 def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparameters: Mapping[str, Any]) -> Any:
-    where = f"module {getattr(build_model, '__module__', '?')}"
+    where = _where(build_model)
     try:
         model = build_model(keras, layout.features, hyperparameters)
     except Exception as error:
@@ -205,31 +312,44 @@ def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperpara
     return model
 
 
-def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> list[Any]:
-    """What stops the training, behind what makes sure after the first epoch that it can be watched."""
+def _stopping(keras: ModuleType, training: TrainingConfig, early: Any) -> list[Any]:
+    """What stops the training, behind what makes sure after each epoch that it can be watched."""
+    config = training.early_stopping
+    if config is None:
+        return []
+    watched = config
 
     def check(_: int, logs: Mapping[str, Any]) -> None:
-        _check_watched(early, logs)
+        _check_watched(watched, logs)
 
-    return [
-        keras.callbacks.LambdaCallback(on_epoch_end=check),
-        keras.callbacks.EarlyStopping(
-            monitor=early.metric, mode=_mode(early) or "min", patience=early.patience, restore_best_weights=True
-        ),
-    ]
+    return [keras.callbacks.LambdaCallback(on_epoch_end=check), early]
 
 
-def _reporter(keras: ModuleType, training: TrainingConfig, steps: int, *, done: int) -> Any:
-    """A callback that counts steps. It looks at no figure before an epoch ends, so that nothing waits for the device."""
+def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> Any:
+    """What stops the training, and knows the best weights."""
+
+    class Stopping(keras.callbacks.EarlyStopping):  # type: ignore[name-defined]
+        def on_train_end(self, logs: Any = None) -> None:
+            """Leaves the weights: the end of a call of `fit` need not be the end of the training."""
+
+    return Stopping(
+        monitor=early.metric, mode=_mode(early) or "min", patience=early.patience, restore_best_weights=True
+    )
+
+
+def _reporter(keras: ModuleType, training: TrainingConfig, steps: int, *, done: int, step: int) -> Any:
+    """A callback that counts steps. It looks at no figure before an epoch ends, so that nothing waits for the device.
+
+    Its `done_before` are the steps of the next epoch that were done before this call of `fit`.
+    """
     early, epochs = training.early_stopping, training.epochs
+    progress.begin(
+        "steps", steps * (epochs - done) - step, phase=f"epoch {done + 1}/{epochs}", may_end_early=early is not None
+    )
 
     class Reporter(keras.callbacks.Callback):  # type: ignore[name-defined]
         _supports_tf_logs = True
-        done = 0
-
-        def on_train_begin(self, logs: Any = None) -> None:
-            left = steps * (epochs - done)
-            progress.begin("steps", left, phase=f"epoch {done + 1}/{epochs}", may_end_early=early is not None)
+        done = done_before = 0
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.done = 0

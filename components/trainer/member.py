@@ -32,6 +32,7 @@ _FIELDS = (
     "schema_path",
     "serving_model_dir",
     "model_run_dir",
+    "base_model",
     "custom_config",
 )
 

@@ -28,7 +28,8 @@ from components.trainer.reference import write_reference
 from components.trainer.resume import Resume, key_of
 from components.trainer.rows import Reader, rows_stated
 from components.trainer.scope import machine_of_tensorflow, prepare, serve
-from components.trainer.strategy import Plan, find_machine, make_plan, with_replicas
+from components.trainer.strategy import Member, Plan, find_machine, make_plan, with_replicas
+from components.trainer.warm_start import read_champion, vocabularies_changed
 from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
 from schemas.errors import SatisficeError
@@ -38,6 +39,7 @@ __all__ = ["custom_config", "run_fn"]
 
 _VALIDATION_ROWS = 1024
 """A batch of validation at least, which keeps no gradients."""
+_USAGE = ".usage.json"
 
 
 def custom_config(
@@ -80,7 +82,9 @@ def run_fn(fn_args: Any) -> None:
     work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
     losses = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
     record = json.loads((run_dir / TRAINING_FILE).read_text(encoding="utf-8"))
-    _write(run_dir, {**record, **losses.as_record()})
+    usage = {file.name.removesuffix(_USAGE): json.loads(file.read_text(encoding="utf-8"))
+             for file in sorted((run_dir / "workers").glob(f"*{_USAGE}"))}  # fmt: skip
+    _write(run_dir, {**record, "cpu_utilisation": usage, **losses.as_record()})
 
 
 def train(fn_args: Any, plan: Plan) -> None:
@@ -103,18 +107,33 @@ def train(fn_args: Any, plan: Plan) -> None:
 
     run_dir = Path(fn_args.model_run_dir)
     resume = _resume(fn_args, plan)
-    course = Course(scope, epochs_in_train=True, state=resume.load(), resume=resume)
+    champion = read_champion(fn_args.base_model) if training.warm_start == "champion" else None
+    course = Course(
+        scope,
+        epochs_in_train=True,
+        state=resume.load(),
+        resume=resume,
+        precision=plan.precision,
+        champion=champion,
+        curves=run_dir if resume.writes else None,
+        shared=resume.folder if plan.strategy == "multi_worker_mirrored" and plan.workers > 1 else None,
+    )
     # Below the node's own output, which goes when an attempt that was killed is made again.
     with tempfile.TemporaryDirectory(prefix=".rows-", dir=_made(run_dir)) as folder:
         reader = Reader(preprocessing, layout, raw_spec)
         fitted, small = _fit(fn_args, model_config, training, module, layout, reader, Path(folder), plan, course)
+    member = find_machine().member
+    if member:
+        _note_usage(run_dir, member, fitted)
     if not resume.writes:
         return
     model = small.model if small else fitted.model
     names = save(keras_for(training.backend), model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
     record = {
         **fitted.as_record(),
+        **_vocabularies(fitted, fn_args, transformed),
         "plan": plan.as_dict(),
+        "cpu_utilisation": {member.name if member else "trainer": fitted.meter.cpu_utilisation},
         **({"compression": small.record} if small else {}),
         "serving_features": names,
         "parameters": int(model.count_params()),
@@ -124,17 +143,43 @@ def train(fn_args: Any, plan: Plan) -> None:
     resume.clear()
 
 
+def _note_usage(run_dir: Path, member: Member, fitted: Fitted) -> None:
+    """Leaves how busy this member of a cluster was where whoever started it looks."""
+    file = _made(run_dir / "workers") / f"{member.name}{_USAGE}"
+    file.write_text(json.dumps(fitted.meter.cpu_utilisation), encoding="utf-8")
+
+
+def _vocabularies(fitted: Fitted, fn_args: Any, transformed: Any) -> dict[str, Any]:
+    """The beginning of the training, with the vocabularies that have other words than the champion's."""
+    if not fitted.warm_start or "variables" not in fitted.warm_start:
+        return {}
+    changed = vocabularies_changed(fn_args.base_model, transformed.transform_savedmodel_dir)
+    return {"warm_start": {**fitted.warm_start, **({"vocabularies": changed} if changed else {})}}
+
+
 def _write(run_dir: Path, record: dict[str, Any]) -> None:
     (_made(run_dir) / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _resume(fn_args: Any, plan: Plan) -> Resume:
     """Where the state of this training is kept: beside the outputs of all attempts, under a name that is its own."""
+    training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
     key = key_of(
-        fn_args.custom_config, fn_args.train_files, fn_args.eval_files, fn_args.transform_output, plan.replicas
+        fn_args.custom_config,
+        fn_args.train_files,
+        fn_args.eval_files,
+        fn_args.transform_output,
+        fn_args.base_model,
+        plan.replicas,
+        plan.precision,
     )
     member = find_machine().member
-    return Resume(Path(fn_args.model_run_dir).parent / f".resume-{key}", writes=member is None or member.is_chief)
+    return Resume(
+        Path(fn_args.model_run_dir).parent / f".resume-{key}",
+        writes=member is None or member.is_chief,
+        every_steps=training.checkpoint_every_steps,
+        within_epochs=plan.strategy != "parameter_server",
+    )
 
 
 def _fit(
@@ -167,12 +212,13 @@ def _fit(
     if even_first:
         _check_first_batch(batch, replicas, {"train": train.blocks.rows, "validate": held_out.blocks.rows})
     left = range(course.state.epochs, training.epochs)
+    batches = dataset(train.blocks, layout, batch, shuffle_seed=training.seed, replicas=replicas, epochs=left)
     fitted = fit(
         module.build_model,
         layout,
         model.hyperparameters,
         training,
-        dataset(train.blocks, layout, batch, shuffle_seed=training.seed, replicas=replicas, epochs=left),
+        batches.skip(course.state.step) if course.state.step else batches,
         dataset(held_out.blocks, layout, held_out_batch, replicas=replicas),
         train.blocks.rows,
         course,

@@ -15,11 +15,13 @@ from typing import Any
 
 from schemas.config import TrainingConfig
 from schemas.errors import SatisficeError, shorten
-from schemas.strategies import CLUSTERS, refused_pair, refused_under
+from schemas.strategies import CLUSTERS, FLOAT32, precision_of, refused_pair, refused_under
 
 __all__ = ["Machine", "Member", "Plan", "find_machine", "make_plan", "member_of", "plan_line", "with_replicas"]
 
 _GPU = re.compile(r"nvidia\d+")
+_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
+"""Flags of processors, x86 and Arm."""
 _ROLES = ("chief", "worker", "ps", "evaluator")
 _GOOGLE = "0x1ae0"
 _TPU_CHIPS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
@@ -46,6 +48,11 @@ class Member:
         return self.counts.get("worker", 0) + (0 if self.counts.get("ps") else self.counts.get("chief", 0))
 
     @property
+    def name(self) -> str:
+        """As `cluster.Task.name`."""
+        return f"{self.role}-{self.index}"
+
+    @property
     def is_chief(self) -> bool:
         """Whether it is the one that writes what is kept."""
         return self.role == "chief" or (self.role == "worker" and self.index == 0 and not self.counts.get("chief"))
@@ -64,12 +71,14 @@ class Machine:
         cpus: processors that this process may use.
         gpus: of the machine, as far as they are visible.
         tpu: name or address of a TPU; `local` where its chips are in this machine; "" where there is none.
+        bfloat16: whether its processors have instructions for bfloat16.
         member: of a cluster that this process belongs to; None where it belongs to none.
     """
 
     cpus: int
     gpus: int = 0
     tpu: str = ""
+    bfloat16: bool = False
     member: Member | None = None
 
     def __str__(self) -> str:
@@ -101,6 +110,7 @@ class Plan:
         communication: between workers; "" where there is none.
         tpu: name or address of the TPU; "" where it trains on none.
         reasons: why it came out like this, a sentence each.
+        precision: in what layers compute while they train: `float32`, or with float32 weights `bfloat16` or `float16`.
     """
 
     strategy: str
@@ -118,6 +128,7 @@ class Plan:
     communication: str
     tpu: str
     reasons: Sequence[str]
+    precision: str = FLOAT32
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the lineage and for `--json`."""
@@ -142,6 +153,8 @@ def plan_line(plan: Mapping[str, Any]) -> str:
         words.append(f"communication {plan['communication']}")
     if plan.get("tpu"):
         words.append(f"TPU {plan['tpu']}")
+    if plan.get("precision", FLOAT32) != FLOAT32:
+        words.append(f"mixed precision in {plan['precision']}")
     return ", ".join(words)
 
 
@@ -169,6 +182,9 @@ def make_plan(training: TrainingConfig, machine: Machine) -> Plan:
             remedy="Write ring, or auto.",
         )
     local = strategy in CLUSTERS and machine.member is None
+    on_gpu = device == "gpu" and not local
+    precision = precision_of(training.mixed_precision, "gpu" if on_gpu else "tpu" if device == "tpu" else "cpu")
+    reasons += _about(precision, machine, on_cpu=not on_gpu and device != "tpu")
     return Plan(
         strategy=strategy,
         asked=training.strategy,
@@ -185,6 +201,7 @@ def make_plan(training: TrainingConfig, machine: Machine) -> Plan:
         communication=training.communication if strategy == "multi_worker_mirrored" else "",
         tpu=machine.tpu if strategy == "tpu" else "",
         reasons=tuple(reasons),
+        precision=precision,
     )
 
 
@@ -210,10 +227,20 @@ def _check_batch(rows: int, replicas: int) -> None:
         )
 
 
+def _about(precision: str, machine: Machine, *, on_cpu: bool) -> list[str]:
+    """What a precision costs on a processor."""
+    if precision == FLOAT32 or not on_cpu:
+        return []
+    if precision == "bfloat16" and machine.bfloat16:
+        return ["this CPU has instructions for bfloat16: wide layers may train faster, small ones do not"]
+    return [f"this CPU has no instructions for {precision}: training works, and is slower than in {FLOAT32}"]
+
+
 def find_machine(
     environment: Mapping[str, str] | None = None,
     devices: Path = Path("/dev"),
     pci: Path = Path("/sys/bus/pci/devices"),
+    cpuinfo: Path = Path("/proc/cpuinfo"),
 ) -> Machine:
     """What can be seen of this machine without TensorFlow.
 
@@ -221,6 +248,7 @@ def find_machine(
         environment: CUDA_VISIBLE_DEVICES, TPU_NAME and TF_CONFIG are read; None for that of this process.
         devices: folder of device files.
         pci: folder of what is attached through PCI, which is where the chips of a TPU machine are.
+        cpuinfo: what the kernel says of the processors.
 
     Raises:
         SatisficeError: TF_CONFIG is there and says nothing sensible.
@@ -235,6 +263,7 @@ def find_machine(
         cpus=len(os.sched_getaffinity(0)),
         gpus=gpus,
         tpu=environment.get("TPU_NAME", "").strip() or ("local" if _has_tpu_chips(pci) else ""),
+        bfloat16=_has_bfloat16(cpuinfo),
         member=member_of(environment.get("TF_CONFIG", "")),
     )
 
@@ -251,6 +280,13 @@ def _number(file: Path) -> str:
         return file.read_text(encoding="ascii").strip()
     except (OSError, ValueError):  # a device that has gone since
         return ""
+
+
+def _has_bfloat16(cpuinfo: Path) -> bool:
+    try:
+        return bool(_BFLOAT16.search(cpuinfo.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return False
 
 
 def member_of(tf_config: str) -> Member | None:

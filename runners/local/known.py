@@ -97,7 +97,8 @@ def _champion(
         records.artifacts_of_type(node, "Model"),
         arguments["base_path"],
     )
-    return {"candidate": candidates, "served": _some(found.push), "champion": _some(found.champion)}
+    candidate = {"candidate": candidates} if candidates else {}
+    return {**candidate, "served": _some(found.push), "champion": _some(found.champion)}
 
 
 def _baseline(node: Node, records: Records, _: Mapping[str, Artifacts], arguments: Mapping[str, str]) -> Artifacts:

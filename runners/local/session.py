@@ -8,7 +8,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,8 @@ __all__ = ["Session", "made_of", "why_not_resumed"]
 _PACKAGES = ("schemas", "serving", "components", "pipeline")
 _BUILD = "(build)"
 _MADE_OF = "made_of"
+_GRACE_S = 25.0
+"""Kubernetes grants 30 s from SIGTERM to SIGKILL."""
 
 
 @dataclass
@@ -102,7 +106,12 @@ class Session:
         made = made_of(self.loaded, self.module, self.root, self.accept_without_champion)
         (self.folder / _MADE_OF).write_text(made, encoding="utf-8")
         self.engine.ir_file.write_bytes(self.engine.graph.ir.SerializeToString(deterministic=True))
-        return self.engine.run(self._workers, on_start, on_end)
+        with _sigterm_raised():
+            try:
+                return self.engine.run(self._workers, on_start, on_end)
+            except SystemExit:
+                self._workers.close(_GRACE_S)
+                raise
 
     def explain(self) -> list[Plan]:
         """What a run would do, and why. Nothing is recorded."""
@@ -279,10 +288,27 @@ class _Workers:
         except EOFError as error:
             raise _template_ended(error) from error
 
-    def close(self) -> None:
-        """Ends every process."""
+    def close(self, grace_s: float = 0.0) -> None:
+        """Ends every process; see `Template.close`."""
         if self._template is not None:
-            self._template.close()
+            self._template.close(grace_s)
+
+
+@contextlib.contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    """Makes an exception of SIGTERM, so that a training that runs can keep its state before all processes end."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _template_ended(error: Exception) -> NodeFailedError:

@@ -121,8 +121,16 @@ class Template:
         self._buffer += chunk
         return True
 
-    def close(self) -> None:
-        """Ends the template and every copy of it."""
+    def close(self, grace_s: float = 0.0) -> None:
+        """Ends the template and every copy of it.
+
+        Args:
+            grace_s: how long copies may take that are asked first, and keep what they have.
+        """
+        if grace_s:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_s)
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
@@ -160,13 +168,18 @@ class _Server:
         self._answers = answers
         self._running: dict[int, tuple[str, str]] = {}
         self._buffer = b""
+        self._leaves = False
 
     def serve(self) -> None:
-        """Forks for each line, and answers for each copy that ends, until the caller closes the pipe."""
+        """Forks for each line, and answers for each copy that ends, until the caller closes the pipe.
+
+        SIGTERM is passed on to the copies, and ends it when they have ended.
+        """
         awake, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._ask_copies_to_leave())
         with selectors.DefaultSelector() as selector:
             selector.register(0, selectors.EVENT_READ)
             selector.register(awake, selectors.EVENT_READ)
@@ -177,6 +190,13 @@ class _Server:
                         self._reap()
                     elif not self._take():
                         return
+                if self._leaves and not self._running:
+                    return
+
+    def _ask_copies_to_leave(self) -> None:
+        self._leaves = True
+        for child in self._running:
+            os.kill(child, signal.SIGTERM)
 
     def _take(self) -> bool:
         chunk = os.read(0, 1 << 16)
@@ -242,6 +262,7 @@ def _run(work: dict[str, Any], path: str) -> None:
         die_with_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sink = os.open(work["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for descriptor in (1, 2):
             os.dup2(sink, descriptor)

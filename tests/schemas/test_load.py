@@ -261,7 +261,11 @@ def test_all_faults_at_once(faults):
         ("training.epochs=0", "training.epochs: is not valid; expected at least 1; got 0"),
         (f"training.epochs={10**30}", f"training.epochs: is not valid; expected at most 2147483647; got {10**30}"),
         ("training.epochs={a: 1}", 'training.epochs: is not valid; expected a whole number; got {"a": 1}'),
-        ("training.mixed_precision=1", "training.mixed_precision: is not valid; expected true or false; got 1"),
+        ("training.jit_compile=1", "training.jit_compile: is not valid; expected true or false; got 1"),
+        (
+            "training.mixed_precision=1",
+            "training.mixed_precision: is not valid; expected false, true, 'bfloat16' or 'float16'; got 1",
+        ),
         ("training=3", "training: is not valid; expected a mapping of keys to values; got 3"),
         ("training=", "training: is not valid; expected a mapping of keys to values; got null"),
         (

@@ -42,6 +42,9 @@ def test_the_matrix(backend: str, strategy: str) -> None:
             {"deterministic": True, "strategy": "parameter_server"},
             "cannot be: workers update the weights in whatever order they come",
         ),
+        ({"mixed_precision": "float16", "strategy": "central_storage"}, "float16 needs its loss scaled"),
+        ({"mixed_precision": True, "strategy": "parameter_server"}, "expected mixed_precision: bfloat16 or false"),
+        ({"checkpoint_every_steps": 5, "strategy": "parameter_server"}, "are each at a step of their own"),
         (
             {"backend": "keras3", "strategy": "mirrored", "steps_per_execution": 5},
             "steps_per_execution: 5 with backend: keras3",
@@ -62,6 +65,8 @@ def test_keys_that_would_be_ignored_or_fail(keys: dict[str, Any], message: str) 
         {"strategy": "mirrored", "devices": 2, "global_batch_size": 2},
         {"strategy": "auto", "jit_compile": True, "backend": "keras3"},
         {"strategy": "mirrored", "backend": "keras3", "steps_per_execution": 1},
+        {"strategy": "central_storage", "mixed_precision": "bfloat16", "checkpoint_every_steps": 5},
+        {"strategy": "mirrored", "mixed_precision": "float16"},
     ],
 )
 def test_keys_that_go_together(keys: dict[str, Any]) -> None:

@@ -141,7 +141,8 @@ def test_a_lost_peer_is_tried_again(plan: Plan, tmp_path: Path) -> None:
         Path(work["failure"]).write_text(json.dumps({"error": None, "cause": "UnavailableError", "retry": True}))
         sys.exit(1)
     """
-    assert run(plan, tmp_path, body) == Losses(restarts=1, replaced=0)
+    losses = run(plan, tmp_path, body)
+    assert losses in (Losses(1, 0), Losses(2, 0))  # the second one may be ended before it has begun, and fails later
 
 
 def test_the_group_is_done_when_its_chief_is(served: Plan, tmp_path: Path) -> None:

@@ -87,6 +87,27 @@ def test_every_strategy_gives_what_one_device_gives(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Format-Serving", "run"]
 
 
+@pytest.mark.parametrize(
+    ("training", "tflite"),
+    [
+        ({"strategy": "mirrored", "devices": 2}, {"quantization_aware": True}),
+        ({"strategy": "central_storage", "devices": 2}, {"clustering": {"clusters": 4}}),
+        ({"strategy": "multi_worker_mirrored", "workers": 2}, {"pruning": {"final_sparsity": 0.5}}),
+    ],
+    ids=["mirrored", "central_storage", "multi_worker_mirrored"],
+)
+def test_what_was_trained_together_is_made_smaller_by_the_chief(
+    training: dict[str, Any], tflite: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    """On one device, after the group has trained; the others need not wait for it."""
+    found = trained(data, tmp_path / "out", **training, epochs=2, tflite=tflite)
+    assert found["plan"]["replicas"] == 2
+    (kind,) = tflite
+    assert found["compression"]["kind"] == kind
+    assert found["compression"]["after"]["val_loss"] < 1.0
+    assert (tmp_path / "out" / "Format-Serving" / "saved_model.pb").is_file()
+
+
 def _sum(found: dict[str, Any], prefix: str) -> list[int]:
     history = found["history"]
     return [int(ones + zeros) for ones, zeros in zip(history[f"{prefix}ones"], history[f"{prefix}zeros"], strict=True)]
@@ -105,7 +126,13 @@ def _loss(folder: Path) -> float:
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 EPOCHS = 30
-LONG = {"strategy": "multi_worker_mirrored", "workers": 2, "epochs": EPOCHS, "steps_per_execution": 1}
+LONG = {
+    "strategy": "multi_worker_mirrored",
+    "workers": 2,
+    "epochs": EPOCHS,
+    "steps_per_execution": 1,
+    "checkpoint_every_steps": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +177,7 @@ def test_the_loss_of_a_worker_loses_no_epoch(name: str, data: Path, tmp_path: Pa
     assert process.wait(300) == 0
     found = record(folder)
     assert found["restarts"] == 1
-    assert 0 < found["resumed_at_epoch"] < EPOCHS
+    assert found["resumed_at_epoch"] + found.get("resumed_at_step", 0) > 0
     assert found["history"]["loss"] == pytest.approx(undisturbed["history"]["loss"], abs=1e-5)
     assert _sum(found, "") == [ROWS] * EPOCHS
     assert not list(states(folder))
@@ -167,8 +194,33 @@ def test_workers_die_with_the_trainer_and_the_next_one_goes_on(data: Path, tmp_p
     until(lambda: not members(folder), within_s=10)
     assert not (folder / "Format-Serving").exists()
     found = trained(data, folder, **LONG)
-    assert found["resumed_at_epoch"] > 0
+    assert found["resumed_at_epoch"] + found.get("resumed_at_step", 0) > 0
     assert found["history"]["loss"] == pytest.approx(undisturbed["history"]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"strategy": "mirrored", "devices": 2, "epochs": EPOCHS}, LONG],
+    ids=["mirrored", "multi_worker_mirrored"],
+)
+def test_sigterm_saves_first(training: dict[str, Any], data: Path, tmp_path: Path, undisturbed: Any) -> None:
+    """All workers stop after the same step, and end as SIGTERM ends a process; the next training goes on from there."""
+    folder = tmp_path / "out"
+    process = start(data, folder, **training)
+    until(lambda: list(states(folder)))
+    (state,) = states(folder)
+    process.terminate()
+    assert process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert not members(folder)
+    with np.load(state) as kept:
+        about = json.loads(str(kept["about"]))
+    assert 0 < about["epochs"] * 9 + about["step"] < EPOCHS * 9
+    assert not (folder / "Format-Serving").exists()
+    found = trained(data, folder, **training)
+    assert (found["resumed_at_epoch"], found.get("resumed_at_step", 0)) == (about["epochs"], about["step"])
+    assert found["history"]["loss"] == pytest.approx(undisturbed["history"]["loss"], abs=1e-4)
+    assert _sum(found, "") == [ROWS] * EPOCHS
+    assert all(share > 0 for share in found["cpu_utilisation"].values())
 
 
 # --- what is set up before a training ---------------------------------------------------------------------------------

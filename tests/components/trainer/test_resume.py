@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.trainer import resume as resume_module
 from components.trainer.fit import Course, Fitted, fit, seeded
+from components.trainer.preemption import Preemption
 from components.trainer.resume import Resume, State, key_of
 from tests.components.trainer.test_fit import LAYOUT, build_model, training
 
 both = pytest.mark.parametrize("backend", ["tf_keras", "keras3"])
 STATE = State(
-    2, {"loss": [0.5, 0.25]}, True, {"wait": 1, "best": 0.25, "best_epoch": 1}, {"model": [np.eye(2)], "best": []}
+    2, 3, {"loss": [0.5, 0.25]}, True, {"wait": 1, "best": 0.25, "best_epoch": 1}, {"model": [np.eye(2)], "best": []}
 )
 
 
@@ -33,30 +37,37 @@ def rows(epochs: range) -> tf.data.Dataset:
 
 def run(folder: Path, config: Any, build: Any = build_model) -> Fitted:
     seeded(config)
-    resume = Resume(folder)
+    resume = Resume(folder, every_steps=config.checkpoint_every_steps)
     state = resume.load()
-    course = Course(epochs_in_train=True, state=state, resume=resume)
+    course = Course(epochs_in_train=True, state=state, resume=resume, precision=precision_of(config))
     held_out = rows(range(100, 101))
-    return fit(build, LAYOUT, {}, config, rows(range(state.epochs, config.epochs)), held_out, 10, course)
+    train = rows(range(state.epochs, config.epochs)).skip(state.step)
+    return fit(build, LAYOUT, {}, config, train, held_out, 10, course)
+
+
+def precision_of(config: Any) -> str:
+    return config.mixed_precision or "float32"
 
 
 class KilledError(Exception):
     """Stands for a kill."""
 
 
-def run_until(folder: Path, config: Any, epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trains until the state of an epoch is written."""
+def run_until(
+    folder: Path, config: Any, epoch: int, monkeypatch: pytest.MonkeyPatch, step: int = 0, build: Any = build_model
+) -> None:
+    """Trains until the state of an epoch, or of a step of the next one, is written."""
     save = Resume.save
 
     def save_and_die(self: Resume, state: State) -> None:
         save(self, state)
-        if state.epochs == epoch:
+        if (state.epochs, state.step) == (epoch, step):
             raise KilledError
 
     with monkeypatch.context() as patch:
         patch.setattr(Resume, "save", save_and_die)
         with pytest.raises(KilledError):
-            run(folder, config)
+            run(folder, config, build)
 
 
 @both
@@ -76,6 +87,87 @@ def test_a_training_that_is_taken_up_goes_on_as_if_nothing_had_been(
     for one, other in zip(found.model.get_weights(), undisturbed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert found.as_record()["resumed_at_epoch"] == 3
+
+
+@both
+@pytest.mark.parametrize(
+    ("epoch", "step", "fields"),
+    [
+        (0, 1, {"early_stopping": {"metric": "val_loss", "patience": 2}}),
+        (3, 2, {"early_stopping": {"metric": "val_loss", "patience": 2}}),
+        (4, 2, {"mixed_precision": "float16", "checkpoint_every_steps": 2}),
+    ],
+    ids=["first epoch", "early stopping", "loss scale"],
+)
+def test_a_training_goes_on_within_an_epoch(
+    backend: str, epoch: int, step: int, fields: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rows that are left of it; its figures are those of all its rows; so is the scale of the loss."""
+    config = training(backend=backend, epochs=5, **{"checkpoint_every_steps": 1, **fields})
+
+    def build(*arguments: Any) -> Any:
+        return build_model(*arguments[:2], {"metrics": [lambda keras: keras.metrics.AUC(name="auc")]})
+
+    undisturbed = run(tmp_path / "undisturbed", config, build)
+    run_until(tmp_path / "killed", config, epoch, monkeypatch, step, build)
+    state = Resume(tmp_path / "killed").load()
+    assert (state.epochs, state.step) == (epoch, step)
+    found = run(tmp_path / "killed", config, build)
+    assert found.as_record()["resumed_at_step"] == step
+    for name, values in undisturbed.history.items():
+        assert found.history[name] == pytest.approx(values, abs=1e-6)
+    for one, other in zip(found.model.get_weights(), undisturbed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@both
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_an_epoch_takes_no_step_of_the_next(backend: str, at_once: int, tmp_path: Path) -> None:
+    """Also where the steps of an epoch are not divided evenly among the calls; what is learned is the same."""
+    config = training(backend=backend, epochs=4, steps_per_execution=at_once)
+    found = run(tmp_path / "found", config)
+    assert int(found.model.optimizer.iterations) == 3 * 4
+    expected = run(tmp_path / "expected", training(backend="tf_keras", epochs=4, steps_per_execution=1))
+    assert found.history["loss"] == pytest.approx(expected.history["loss"], abs=1e-5)
+
+
+@both
+def test_sigterm_keeps_the_state_at_the_next_boundary(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within an epoch; what is taken up then is what nobody disturbed."""
+    config = training(backend=backend, epochs=3, steps_per_execution=1)
+    undisturbed = run(tmp_path / "undisturbed", config)
+    after_step = resume_module._Keeping.after_step
+
+    def terminate_in_step_4(self: Any, model: Any, epoch: int, step: int) -> None:
+        if (epoch, step) == (1, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        after_step(self, model, epoch, step)
+
+    def leave(_: Any) -> None:
+        raise KilledError
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume_module._Keeping, "after_step", terminate_in_step_4)
+        patch.setattr(Preemption, "leave", leave)
+        with pytest.raises(KilledError):
+            run(tmp_path / "told", config)
+    assert signal.getsignal(signal.SIGTERM) == before
+    state = Resume(tmp_path / "told").load()
+    assert (state.epochs, state.step) == (1, 1)
+    assert run(tmp_path / "told", config).history["loss"] == pytest.approx(undisturbed.history["loss"], abs=1e-6)
+
+
+def test_the_workers_of_a_cluster_agree_on_where_to_stop(tmp_path: Path) -> None:
+    """The one that hears the signal says so a boundary ahead; what an attempt before this one had said is forgotten."""
+    (tmp_path / "stop").write_text("1")
+    told, other = Preemption(tmp_path), Preemption(tmp_path)
+    assert [told.is_due(), other.is_due()] == [False, False]
+    told.heard = True
+    assert [told.is_due(), other.is_due()] == [False, False]
+    assert [other.is_due(), told.is_due()] == [True, True]
 
 
 @both
@@ -112,7 +204,8 @@ def test_a_state_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     assert resume.load() == State()
     resume.save(STATE)
     found = resume.load()
-    assert (found.epochs, found.history, found.stopped, found.early) == (2, STATE.history, True, STATE.early)
+    assert (found.epochs, found.step, found.history) == (2, 3, STATE.history)
+    assert (found.stopped, found.early) == (True, STATE.early)
     np.testing.assert_array_equal(found.arrays["model"][0], np.eye(2))
     assert found.arrays["optimizer"] == []
     assert [file.name for file in resume.folder.iterdir()] == ["state.npz"]

@@ -36,6 +36,7 @@ def train(tiny: Tiny, folder: Path, config: TrainingConfig, model: ModelConfig =
             schema_path=str(tiny.schema),
             serving_model_dir=str(folder / "Format-Serving"),
             model_run_dir=str(folder / "run"),
+            base_model=files.get("base_model"),
             custom_config=custom_config(model, config, "f00"),
         )
     )

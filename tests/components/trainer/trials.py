@@ -16,13 +16,14 @@ MODULE = "tests.resources.counting_model"
 
 
 def arguments(tiny: Path, folder: Path, training: dict[str, Any], module: str = MODULE) -> Any:
-    """What TFX's Trainer would hand to `run_fn`."""
+    """What TFX's Trainer would hand to `run_fn`. `tflite` among the keys of training is the section `export.tflite`."""
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     from components.trainer.run import custom_config
-    from schemas.config import ModelConfig, TrainingConfig
+    from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
     from tests.components.trainer.tiny import LABEL
 
+    tflite = training.pop("tflite", None)
     model = ModelConfig(module=module, label=LABEL, hyperparameters={"learning_rate": 0.05})
     return FnArgs(
         train_files=[f"{tiny}/Split-train/*"],
@@ -31,7 +32,12 @@ def arguments(tiny: Path, folder: Path, training: dict[str, Any], module: str = 
         schema_path=str(tiny / "schema.pbtxt"),
         serving_model_dir=str(folder / "Format-Serving"),
         model_run_dir=str(folder / "run"),
-        custom_config=custom_config(model, TrainingConfig.model_validate(training), "f00"),
+        custom_config=custom_config(
+            model,
+            TrainingConfig.model_validate(training),
+            "f00",
+            TFLiteConfig.model_validate(tflite) if tflite else None,
+        ),
     )
 
 

@@ -257,3 +257,16 @@ def test_a_copy_dies_with_the_template_alone(tmp_path) -> None:
     made._process.kill()
     assert eventually(lambda: not alive(copy), 5)
     made.close()
+
+
+def test_copies_are_asked_to_leave_where_there_is_time(tmp_path) -> None:
+    """One that keeps what it has may do so; one that does not listen ends at once; the template ends after them."""
+    made = Template(tmp_path / "template.log", [])
+    made.submit("kept", JOB + "keep", {"file": str(tmp_path / "kept")}, tmp_path / "kept.log")
+    made.submit("other", JOB + "linger", {"file": str(tmp_path / "other")}, tmp_path / "other.log")
+    assert eventually(lambda: (tmp_path / "kept").exists() and (tmp_path / "kept").read_text() == "began")
+    assert eventually(lambda: (tmp_path / "other").exists() and (tmp_path / "other").read_text() != "")
+    made.close(grace_s=60)
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert not alive(int((tmp_path / "other").read_text()))
+    assert made._process.returncode == 0

@@ -1,0 +1,350 @@
+"""Training under each strategy beside a bare `fit` in a script under the same one: examples a second, into RESULTS.md.
+
+    python -m bench.distributed [--cases "one_device; mirrored over 2 logical CPUs"] [--turns 3]
+
+Both train the taxi model and one of 920,000 parameters on the same made rows, in the same processes, turn about. Ours reads
+its rows as the Trainer does, reports its progress, writes the curve for TensorBoard and keeps its state after each epoch;
+the script does none of that.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+import argparse
+import dataclasses
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.process import REPOSITORY
+from bench.results import machine, table, write_section
+
+__all__ = ["CASES", "MODELS", "Case", "main", "section"]
+
+CPUS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A strategy, as `training` of the configuration says it.
+
+    Attributes:
+        training: keys of the section.
+        threads: of each process; 0 leaves it to TensorFlow.
+        needs_gpu: whether it is left out where there is none.
+    """
+
+    training: dict[str, Any]
+    threads: int = 0
+    needs_gpu: bool = False
+
+
+CASES: dict[str, Case] = {
+    "one_device": Case({"strategy": "one_device"}),
+    "mirrored over 2 logical CPUs": Case({"strategy": "mirrored", "devices": 2}),
+    "central_storage over 2 logical CPUs": Case({"strategy": "central_storage", "devices": 2}),
+    "multi_worker_mirrored, 1 worker": Case({"strategy": "multi_worker_mirrored", "workers": 1}, threads=1),
+    "multi_worker_mirrored, 2 workers": Case({"strategy": "multi_worker_mirrored", "workers": 2}, threads=1),
+    "mirrored over GPUs": Case({"strategy": "mirrored"}, needs_gpu=True),
+    "mirrored over GPUs, float16": Case({"strategy": "mirrored", "mixed_precision": "float16"}, needs_gpu=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What is trained.
+
+    Attributes:
+        hidden_units: of the taxi pipeline's network.
+        rows: of an epoch.
+        batch: rows of a step.
+    """
+
+    hidden_units: tuple[int, ...]
+    rows: int
+    batch: int = 1024
+
+
+MODELS = {"taxi": Model((64, 32), 102_400), "920k parameters": Model((929, 929), 10_240)}
+EPOCHS = 4
+"""The first one, which traces the step, does not count."""
+_CARDINALITIES = {"fare": 32, "hour": 24, "weekday": 7, "month": 12, "pickup": 78, "dropoff": 78, "pay": 8, "firm": 40}
+_AMOUNTS = ("log_fare", "log_miles", "log_seconds")
+
+
+def main() -> None:
+    """Runs the cases that are asked for, and rewrites the section; or is a process of one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", default="; ".join(CASES), help="separated by semicolons")
+    parser.add_argument("--turns", type=int, default=3, help="of both, for each case and model")
+    parser.add_argument("--member", default="", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.member:
+        _member(CASES[arguments.member], arguments.turns)
+        return
+    asked = [name.strip() for name in arguments.cases.split(";")]
+    found = {name: _run(name, arguments.turns) for name in asked}
+    command = f"python -m bench.distributed --turns {arguments.turns}"
+    text = section(found, machine(), command)
+    write_section("distributed", text)
+    print(text)
+
+
+# --- a case -----------------------------------------------------------------------------------------------------------
+
+
+def _run(name: str, turns: int) -> list[dict[str, Any]] | None:
+    """What the first process of a case measured; None where the machine lacks what it needs."""
+    case = CASES[name]
+    if case.needs_gpu and not list(Path("/dev").glob("nvidia[0-9]*")):
+        return None
+    workers = int(case.training.get("workers", 1))
+    cluster = _cluster(workers) if case.training["strategy"] == "multi_worker_mirrored" else {}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.distributed", "--member", name, "--turns", str(turns)],
+            cwd=REPOSITORY,
+            env={**os.environ, **_tf_config(cluster, index)},
+            stdout=subprocess.PIPE if index == 0 else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(workers)
+    ]
+    answers = [process.communicate() for process in processes]
+    for process, (_, noise) in zip(processes, answers, strict=True):
+        if process.returncode:
+            raise RuntimeError(f"{name}: {noise[-2000:]}")
+    result: list[dict[str, Any]] = json.loads(answers[0][0].splitlines()[-1])
+    return result
+
+
+def _cluster(workers: int) -> dict[str, list[str]]:
+    sockets = [socket.socket() for _ in range(workers)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return {"worker": addresses}
+
+
+def _tf_config(cluster: dict[str, list[str]], index: int) -> dict[str, str]:
+    task = {"type": "worker", "index": index}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} if cluster else {}
+
+
+# --- a process of it --------------------------------------------------------------------------------------------------
+
+
+def _member(case: Case, turns: int) -> None:
+    """Trains both ways, turn about; prints a JSON line."""
+    from components.trainer.scope import machine_of_tensorflow, prepare
+    from components.trainer.strategy import make_plan
+    from schemas.config import TrainingConfig
+
+    training = TrainingConfig.model_validate({**case.training, "epochs": EPOCHS, "global_batch_size": 1024})
+    found = dataclasses.replace(machine_of_tensorflow(), cpus=CPUS, member=None)
+    plan = dataclasses.replace(make_plan(training, found), threads=case.threads)
+    scope = prepare(plan, training)
+    measured = []
+    for turn in range(turns):
+        for name, model in MODELS.items():
+            ways = [("ours", _ours), ("bare", _bare)]
+            for way, train in ways if turn % 2 == 0 else reversed(ways):
+                measured.append({"model": name, "way": way, **train(model, training, plan, scope)})
+    print(json.dumps(measured))
+
+
+def _features() -> dict[str, Any]:
+    from schemas.user_model import Feature
+
+    amounts = {name: Feature(name, "float32", (1,)) for name in _AMOUNTS}
+    return {**amounts, **{name: Feature(name, "int64", (1,), size) for name, size in _CARDINALITIES.items()}}
+
+
+def _columns(rows: int) -> dict[str, Any]:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    columns = {name: random.normal(size=(rows, 1)).astype("float32") for name in _AMOUNTS}
+    columns |= {name: random.integers(0, size, (rows, 1)) for name, size in _CARDINALITIES.items()}
+    columns["label"] = (columns["log_fare"] + columns["hour"] / 24 > 0.5).astype("int64")
+    return columns
+
+
+def _build(model: Model) -> Any:
+    from pipeline.models.taxi import build_model
+
+    return lambda keras, features, _: build_model(keras, features, {"hidden_units": model.hidden_units})
+
+
+def _ours(model: Model, training: Any, plan: Any, scope: Any) -> dict[str, Any]:
+    import tensorflow as tf
+
+    from components.trainer.blocks import Blocks
+    from components.trainer.fit import Course, fit, seeded
+    from components.trainer.inputs import Layout, block_rows, dataset
+    from components.trainer.resume import Resume
+
+    seeded(training)
+    columns, features = _columns(model.rows), _features()
+    spec = {
+        name: tf.io.FixedLenFeature([1], features[name].dtype if name in features else tf.int64) for name in columns
+    }
+    spec = {name: tf.io.FixedLenFeature(form.shape, tf.as_dtype(form.dtype)) for name, form in spec.items()}
+    layout = Layout(spec, features, "label")
+
+    def blocks(rows: int) -> Blocks:
+        arrays = tuple(column[:rows] for column in columns.values())
+        return Blocks(rows, block_rows(layout, model.batch), arrays, None, [(1,)] * len(arrays))
+
+    batches = dataset(
+        blocks(model.rows), layout, model.batch, shuffle_seed=0, replicas=plan.replicas, epochs=range(EPOCHS)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        resume = Resume(Path(folder, "resume"), writes=_is_first())
+        curves = Path(folder, "curves") if _is_first() else None
+        course = Course(scope, True, resume=resume, precision=plan.precision, curves=curves)
+        held_out = dataset(blocks(model.batch), layout, model.batch, replicas=plan.replicas)
+        fitted = fit(_build(model), layout, {}, training, batches, held_out, model.rows, course)
+    later = fitted.meter.epochs[1:]
+    return {
+        "examples_per_s": statistics.median(one["examples_per_s"] for one in later),
+        "whole_examples_per_s": len(later) * model.rows / (fitted.seconds - fitted.meter.epochs[0]["seconds"]),
+        "cpu_utilisation": fitted.meter.cpu_utilisation,
+        "parameters": int(fitted.model.count_params()),
+    }
+
+
+def _bare(model: Model, training: Any, plan: Any, scope: Any) -> dict[str, Any]:
+    import tensorflow as tf
+    import tf_keras
+
+    from components.trainer.precision import policy
+
+    tf_keras.backend.clear_session()
+    tf_keras.utils.set_random_seed(training.seed)
+    columns = _columns(model.rows)
+    labels = columns.pop("label")
+    rows = {name: tf.constant(column) for name, column in columns.items()}
+
+    def epoch(_: Any) -> tf.data.Dataset:
+        order = tf.random.shuffle(tf.range(model.rows))
+        starts = tf.data.Dataset.range(0, model.rows, model.batch)
+        return starts.map(lambda first: order[first : first + model.batch])
+
+    def gather(chosen: Any) -> Any:
+        return {name: tf.gather(column, chosen) for name, column in rows.items()}, tf.gather(labels, chosen)
+
+    batches = tf.data.Dataset.range(EPOCHS).flat_map(epoch).map(gather, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    held_out = tf.data.Dataset.from_tensor_slices(
+        ({name: column[: model.batch] for name, column in columns.items()}, labels[: model.batch])
+    ).batch(model.batch)
+    with scope():
+        with policy(tf_keras, plan.precision):
+            trained = _build(model)(tf_keras, _features(), {})
+        trained.steps_per_execution = 10
+    seconds: list[float] = []
+
+    class Clock(tf_keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.began = time.monotonic()
+            self.seconds = 0.0
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            seconds.append(time.monotonic() - self.began)
+
+    began = time.monotonic()
+    trained.fit(
+        batches.with_options(options),
+        validation_data=held_out.with_options(options),
+        epochs=EPOCHS,
+        steps_per_epoch=model.rows // model.batch,
+        callbacks=[Clock()],
+        verbose=0,
+    )
+    whole = time.monotonic() - began - seconds[0]
+    return {
+        "examples_per_s": model.rows / statistics.median(seconds[1:]),
+        "whole_examples_per_s": (EPOCHS - 1) * model.rows / whole,
+    }
+
+
+def _is_first() -> bool:
+    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
+    return int(task.get("index", 0)) == 0
+
+
+# --- the section ------------------------------------------------------------------------------------------------------
+
+
+def section(found: dict[str, list[dict[str, Any]] | None], where: str, command: str) -> str:
+    """What RESULTS.md says.
+
+    Args:
+        found: by case, a measurement for each model, way and turn; None for what was not run.
+        where: machine and date.
+        command: that measured it.
+    """
+    lines = []
+    for case, measured in found.items():
+        if measured is None:
+            lines.append([case, "", "not run: no GPU", "", "", "", ""])
+            continue
+        models = dict.fromkeys(one["model"] for one in measured)
+        lines += [[case, model, *_figures([one for one in measured if one["model"] == model])] for model in models]
+    head = [
+        "strategy",
+        "model",
+        "ours, examples/s",
+        "bare `fit`",
+        "ours / bare, each turn",
+        "with the state kept",
+        "CPU s/s",
+    ]
+    parameters = {
+        one["model"]: one["parameters"] for made in found.values() for one in made or [] if "parameters" in one
+    }
+    told = ", ".join(f"{model} ({count:,} parameters)" for model, count in parameters.items())
+    return (
+        "## Training under each strategy beside a bare script\n\n"
+        f"Examples a second in training, the median of the epochs after the first, {told}; batches of 1,024 rows; both in the\n"
+        "same processes, turn about. *With the state kept* is the ratio over the whole of `fit` after the first epoch: ours\n"
+        "writes its state and the curve after each epoch, the script nothing. Workers have one thread each. *CPU s/s* is of the\n"
+        "first process. Target: 0.9.\n\n"
+        f"{table(head, lines)}\n\n{where}. `{command}`"
+    )
+
+
+def _figures(measured: Sequence[dict[str, Any]]) -> list[str]:
+    ours = [one for one in measured if one["way"] == "ours"]
+    bare = [one for one in measured if one["way"] == "bare"]
+    rates = [statistics.median(one["examples_per_s"] for one in way) for way in (ours, bare)]
+    ratios = [a["examples_per_s"] / b["examples_per_s"] for a, b in zip(ours, bare, strict=True)]
+    whole = [a["whole_examples_per_s"] / b["whole_examples_per_s"] for a, b in zip(ours, bare, strict=True)]
+    busy = statistics.median(one["cpu_utilisation"] for one in ours)
+    return [
+        f"{rates[0]:,.0f}",
+        f"{rates[1]:,.0f}",
+        f"**{statistics.median(ratios):.2f}** ({', '.join(f'{one:.2f}' for one in ratios)})",
+        f"{statistics.median(whole):.2f}",
+        f"{busy:.2f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

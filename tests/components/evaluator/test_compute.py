@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,17 @@ def test_slices_below_the_minimum_are_left_out(rows):
         (): 1000,
         (("f", 1),): 30,
     }
+
+
+def test_metrics_of_answers_that_are_not_numbers_are_none(rows):
+    """In the slices that have such an answer, whatever the metric; what follows from labels alone stays."""
+    answers = rows.predictions["candidate"].copy()
+    answers[7], answers[40] = np.nan, np.inf
+    ill = dataclasses.replace(rows, predictions={**rows.predictions, "candidate": answers})
+    well, metrics = (found(one, config("auc", "binary_accuracy", "example_count")) for one in (rows, ill))
+    for key in ((), (("f", 1),), (("f", 2),)):
+        assert np.isnan(metrics[key]["auc"])
+        assert np.isnan(metrics[key]["binary_accuracy"])
+        assert metrics[key]["example_count"] == well[key]["example_count"]
+    answers[7] = 0.0
+    assert np.isfinite(found(ill, config("binary_accuracy"))[(("f", 1),)]["binary_accuracy"])

@@ -56,6 +56,7 @@ format: setup  ## let ruff format and mend what it can
 bench: setup data  ## measure everything up to 10,000,000 rows, into bench/RESULTS.md: two hours, 20 GB; goes on where it was stopped
 	@$(BIN)/python -m bench.compare $(ARGS)
 	@$(BIN)/python -m bench.ingest
+	@$(BIN)/python -m bench.payload
 	@$(BIN)/python -m bench.rerun
 	@$(BIN)/python -m bench.scale
 

@@ -9,6 +9,7 @@ __all__ = [
     "ingest",
     "judge",
     "ours",
+    "payload",
     "plots",
     "process",
     "quality",

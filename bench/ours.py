@@ -46,7 +46,7 @@ def configure(folder: Path, steps: int | None = None, epochs: int | None = None,
 
     Args:
         folder: where to.
-        steps, epochs: how long to train, one of the two; else as long as the original.
+        steps, epochs: how long to train, one of the two, and without files for devices; else as the original says.
         batch: rows per step, with `steps` or `epochs`.
     """
     values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
@@ -55,6 +55,7 @@ def configure(folder: Path, steps: int | None = None, epochs: int | None = None,
     for gate in values["gates"]["satisfy"]:
         gate.update({key: limit for key, limit in _NEVER_MISSED.items() if key in gate})
     if steps or epochs:
+        _leave_out_files_for_devices(values)
         values["training"] = {"global_batch_size": batch, "epochs": epochs or 1}
     if steps:
         values["model"]["module"] = _STEPPED
@@ -62,6 +63,14 @@ def configure(folder: Path, steps: int | None = None, epochs: int | None = None,
     config = folder / CONFIG.name
     config.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return config
+
+
+def _leave_out_files_for_devices(values: dict[str, Any]) -> None:
+    """Takes out what the others do not make either: `.tflite` files, where they would be pushed, and their gates."""
+    values.get("export", {}).pop("tflite", None)
+    values["push"].pop("edge", None)
+    gates = values["gates"]
+    gates["satisfy"] = [gate for gate in gates["satisfy"] if gate.get("payload") != "tflite"]
 
 
 def measure(csv: Path, work: Path, config: Path = CONFIG) -> dict[str, Any]:
@@ -118,9 +127,9 @@ def write_config(config: Path, csv: Path, work: Path) -> Path:
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["data"]["source"]["path"] = str(csv)
     values["data"]["schema"] = str(config.parent / values["data"]["schema"])
-    values["push"] = {"serving": {**values["push"]["serving"], "base_path": str(work / "serving")}}
-    values.pop("export", None)
-    values["gates"]["satisfy"] = [gate for gate in values["gates"]["satisfy"] if gate.get("payload") != "tflite"]
+    values["push"]["serving"]["base_path"] = str(work / "serving")
+    if "edge" in values["push"]:
+        values["push"]["edge"]["base_path"] = str(work / "edge")
     values["metadata"] = {"sqlite": {"path": str(work / "metadata.db")}}
     copy = work / config.name
     copy.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -137,7 +146,8 @@ def _stage(node: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _quality(gates: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures on the whole split that the gates judged."""
-    whole = {gate["metric"]: gate for gate in gates if not gate["slice"] and gate["value"] is not None}
+    served = [gate for gate in gates if gate["payload"] == "saved_model"]
+    whole = {gate["metric"]: gate for gate in served if not gate["slice"] and gate["value"] is not None}
     auc = whole["auc"]
     return {"auc": round(auc["value"], 5), "accuracy": round(whole["binary_accuracy"]["value"], 5), "rows": auc["n"]}
 

@@ -28,7 +28,7 @@ class Record:
     """One measurement.
 
     Attributes:
-        benchmark: `compare`, `ingest`, `scale` or `rerun`.
+        benchmark: `compare`, `ingest`, `payload`, `scale` or `rerun`.
         contender: who was measured, in which mode.
         rows: in the data.
         turn: from 0; the contenders of one turn ran one after another.

@@ -149,3 +149,12 @@ def test_every_contender_has_the_same_stages():
     found = plots.stage_seconds({"wall_s": 10.0, "stages": stages})
     assert (found["ingest"], found["validation"], found["train, export"], found["imports, the rest"]) == (1, 2, 1, 6)
     assert plots.stage_seconds({"wall_s": 1.0, "stages": stages})["imports, the rest"] == 0
+
+
+def test_payloads_are_rendered_by_processor_seconds():
+    """Each way in a line, and one that was not measured in none."""
+    cost = {"write": {"wall_s": 9.0, "cpu_s": 1.5}, "columns": {"wall_s": 9.0, "cpu_s": 0.25}}
+    measured = {**cost, "examples": {"wall_s": 9.0, "cpu_s": 2.0}, "disk_mb": 560.0, "rows": MILLION}
+    page = render.payload_section([Record("payload", "parquet", MILLION, 0, "one", measured, "", "a machine")])
+    assert "| Parquet alone | 1.50 | 0.25 | 2.00 | 560 |" in page
+    assert "TFRecords of tf.Examples and" not in page

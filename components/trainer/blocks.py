@@ -24,16 +24,19 @@ Arrays = tuple[npt.NDArray[Any], ...]
 """One array per feature, `[rows, ...]` each; text as objects."""
 
 _BUDGET_SHARE = 0.25
+_BUDGET_BYTES = 512 << 20
+"""More rows than that lie in a file: memory stays flat in their number, and reading them back costs little of training."""
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _TEXT_BYTES = 64
 """What a text is reckoned to take, its object included."""
 
 
 def memory_budget_bytes() -> int:
-    """How much memory the rows of a split may take: a quarter of the machine's, or of the container's."""
+    """How much memory rows may take: a quarter of the machine's or of the container's, and 512 MB at most."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     texts = [file.read_text(encoding="ascii").strip() for file in map(Path, _CGROUP_LIMITS) if file.is_file()]
-    return int(min([machine, *(int(text) for text in texts if text.isdigit())]) * _BUDGET_SHARE)
+    held = min([machine, *(int(text) for text in texts if text.isdigit())])
+    return min(int(held * _BUDGET_SHARE), _BUDGET_BYTES)
 
 
 class Blocks:

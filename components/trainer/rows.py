@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from schemas.errors import DataError
 __all__ = ["Reader", "Split", "rows_stated"]
 
 _BATCH_ROWS = 8192
+_Item = TypeVar("_Item")
 _NUMPY = {tf.int64: np.int64, tf.float32: np.float32}
 
 
@@ -129,12 +131,17 @@ class Reader:
         )
 
     def _from_columns(self, columns: Iterator[pa.RecordBatch], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        for batch in columns:
-            raw = {name: _as_parsed(_column(batch, name), name, form, where) for name, form in self._spec.items()}
+        for rows, raw in _ahead(self._raw(columns, where)):
             try:
-                yield batch.num_rows, self._by_columns(raw)
+                yield rows, self._by_columns(raw)
             except tf.errors.OpError as error:
                 raise not_transformed(where, error) from error
+
+    def _raw(self, columns: Iterator[pa.RecordBatch], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number of rows of each batch, and its raw features as parsing would give them."""
+        for batch in columns:
+            parsed = {name: _as_parsed(_column(batch, name), name, form, where) for name, form in self._spec.items()}
+            yield batch.num_rows, parsed
 
     def _from_records(self, pattern: str) -> Iterator[tuple[int, dict[str, Any]]]:
         parse_and_transform = program(lambda serialized: self._transform(tf.io.parse_example(serialized, self._spec)))
@@ -142,6 +149,15 @@ class Reader:
 
     def _transform(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         return self._layout.as_columns(self._preprocessing(raw, list(self._layout.spec)))
+
+
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items, each made by another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _spec_of(form: Any) -> tf.TypeSpec:

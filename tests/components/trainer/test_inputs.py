@@ -13,7 +13,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.trainer.blocks import Blocks, Collector
+from components.trainer.blocks import Blocks, Collector, memory_budget_bytes
 from components.trainer.inputs import Layout, block_rows, dataset, layout_of
 from schemas.errors import DataError
 from schemas.user_model import Feature
@@ -173,6 +173,11 @@ def test_a_pass_that_lacks_rows_fails(tmp_path: Path) -> None:
     held.file = shorter.file
     with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.UnknownError)):
         numbers(dataset(held, NUMBERED, 4))
+
+
+def test_the_budget_does_not_grow_with_the_machine() -> None:
+    """Memory is flat in the number of rows also where there is plenty."""
+    assert 0 < memory_budget_bytes() <= 512 << 20
 
 
 def test_texts_and_pictures_go_through_a_file_as_they_are(tmp_path: Path) -> None:

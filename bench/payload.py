@@ -17,6 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tensorflow as tf
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from bench import data, render
 from bench.compare import attempt, schedule
@@ -94,9 +96,6 @@ def _write_both(batches: list[pa.RecordBatch], work: Path) -> None:
 
 
 def _write_with_tfx_bsl(batches: list[pa.RecordBatch], work: Path) -> None:
-    import tensorflow as tf
-    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
-
     encoder = RecordBatchToExamplesEncoder()
     with (
         tf.io.TFRecordWriter(str(work / _RECORDS)) as records,
@@ -125,8 +124,6 @@ def _columns_of_parquet(work: Path) -> Iterator[pa.RecordBatch]:
 
 def _records(work: Path) -> Iterator[int]:
     """Rows of each batch of examples, as TensorFlow reads them."""
-    import tensorflow as tf
-
     records = tf.data.TFRecordDataset([str(work / _RECORDS)], buffer_size=8 << 20)
     return (len(batch) for batch in records.batch(4096).as_numpy_iterator())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +202,7 @@ def read_rows(
         # As TFMA: a raw feature counts only where no model transforms one of its name.
         others = set(slicing.features).difference(*(model.features for model in served.values()))
         types = {key: kind for key, kind in raw_types.items() if key in others}
+        beside = stack.enter_context(_one_behind())  # the batch before is sliced while the models answer this one
         for batch in _batches(files):
             transformed = []
             for name, model in served.items():
@@ -208,7 +212,7 @@ def read_rows(
                 for key in wanted & features.keys():
                     kept[name].setdefault(key, []).append(features[key])
                 transformed.append({key: features[key] for key in slicing.features if key in features})
-            slicing.add(transformed, _raw(batch, types), len(batch))
+            beside(partial(_slice, slicing, transformed, batch, types))
             progress.advance(len(batch))
     if not slicing.count:
         raise Unsupported("there are no rows")
@@ -217,11 +221,35 @@ def read_rows(
     return Rows(slicing.count, joined[0], joined[1], slicing.rows(), given)
 
 
+def _slice(
+    slicing: Slicing, transformed: Sequence[Mapping[str, Array]], batch: Array, types: Mapping[str, Any]
+) -> None:
+    slicing.add(transformed, _raw(batch, types), len(batch))
+
+
+@contextmanager
+def _one_behind() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """What does a piece of work in another thread, once the piece before it is done; the last is waited for."""
+    waiting: deque[Future[None]] = deque()
+
+    def wait() -> None:
+        while waiting:
+            waiting.popleft().result()
+
+    def begin(work: Callable[[], None]) -> None:
+        wait()
+        waiting.append(thread.submit(work))
+
+    with ThreadPoolExecutor(1) as thread:
+        yield begin
+        wait()
+
+
 def _batches(files: Sequence[str]) -> Iterator[Array]:
     for file in sorted(files):
         compression = "GZIP" if Path(file).suffix == ".gz" else ""
         records = tf.data.TFRecordDataset(file, compression, buffer_size=_READ_BUFFER_BYTES)
-        yield from records.batch(_BATCH_ROWS).as_numpy_iterator()
+        yield from records.batch(_BATCH_ROWS).prefetch(2).as_numpy_iterator()
 
 
 def _raw(examples: Array, types: Mapping[str, Any]) -> dict[str, list[Array]]:

@@ -120,10 +120,7 @@ def run(config: Path, log: Path) -> Ended:
 
 
 def write_config(config: Path, csv: Path, work: Path) -> Path:
-    """A copy of a configuration that reads one CSV file and writes below one folder.
-
-    No files for devices are made: nobody with whom the run is compared makes any.
-    """
+    """A copy of a configuration that reads one CSV file and writes below one folder."""
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["data"]["source"]["path"] = str(csv)
     values["data"]["schema"] = str(config.parent / values["data"]["schema"])

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
+from components.process import die_with_parent
 from schemas.config import DataConfig
 
 __all__ = ["FOLDER", "LOCK", "Ahead"]
@@ -26,7 +27,8 @@ __all__ = ["FOLDER", "LOCK", "Ahead"]
 FOLDER, LOCK = ".ahead", ".ahead.lock"
 """Below the folder of the node's outputs."""
 
-_READER = "components.example_gen.read_ahead"
+_NICE = 3
+"""What is needed first, the imports, comes first."""
 
 
 class Ahead:
@@ -45,7 +47,7 @@ class Ahead:
         with (node / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # belongs to the open file, which the process inherits
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _READER, job, str(os.getpid())],
+                [sys.executable, "-m", "components.example_gen.ahead", job, str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -64,3 +66,16 @@ class Ahead:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._node / FOLDER, ignore_errors=True)
+
+
+def _main(job: str, parent: str) -> None:
+    die_with_parent(int(parent))
+    os.nice(_NICE)
+    from components.example_gen.read_ahead import read_ahead
+
+    told = json.loads(job)
+    read_ahead(Path(told["node"]), DataConfig.model_validate_json(told["data"]))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,13 +1,10 @@
-"""The process that reads ahead (`ahead`), and what the executor takes of what it has read."""
+"""What is read ahead (`ahead`), and what the executor takes of it."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +14,10 @@ from components.example_gen.fingerprint import Snapshot, code_of_ingest
 from components.example_gen.ingest import Recipe, ingest, knows_all
 from components.example_gen.shards import MANIFEST_FILE
 from components.example_gen.source_files import find_files
-from components.process import die_with_parent
 from schemas.config import DataConfig
 from schemas.errors import SatisficeError
 
 __all__ = ["earlier_folders", "read_ahead", "taken"]
-
-_NICE = 3
-"""What is needed first, the imports, comes first."""
 
 
 def earlier_folders(outputs: Path) -> list[Path]:
@@ -58,10 +51,3 @@ def read_ahead(node: Path, data: DataConfig) -> None:
         recipe = Recipe.of(snapshot.digests, data.source.format, columns, weights, code_of_ingest(), earlier)
         if not knows_all(recipe, snapshot, earlier):
             ingest(recipe, snapshot, node / FOLDER, earlier=earlier)
-
-
-if __name__ == "__main__":
-    die_with_parent(int(sys.argv[2]))
-    os.nice(_NICE)
-    told = json.loads(sys.argv[1])
-    read_ahead(Path(told["node"]), DataConfig.model_validate_json(told["data"]))

@@ -1,7 +1,11 @@
 """What is read ahead is taken over where it fits, and nothing depends on it."""
 
 import fcntl
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from components.example_gen.read_ahead import earlier_folders, read_ahead, taken
 from components.example_gen.shards import MANIFEST_FILE, read_shards
 from components.example_gen.source_files import find_files
 from schemas.config import DataConfig
+from tests.workbench import REPOSITORY
 
 SCHEMA = 'feature { name: "n" type: INT } feature { name: "a" type: BYTES }'
 
@@ -113,3 +118,32 @@ def test_whoever_reads_ahead_is_waited_for(tmp_path, data):
         with taken(node):
             assert ahead._process.wait() == -9
     assert not (node / FOLDER).exists()
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from components.example_gen.ahead import Ahead
+from schemas.config import DataConfig
+ahead = Ahead(Path(sys.argv[1]), DataConfig.model_validate_json(sys.argv[2]))
+print(ahead._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_does_not_outlive_the_runner(tmp_path, data):
+    """Which is killed and can clean up nothing; the lock is free then."""
+    fifo = tmp_path / "endless.csv"
+    os.mkfifo(fifo)  # the process hangs on it
+    endless = data.model_copy(update={"source": data.source.model_copy(update={"path": str(fifo)})})
+    node, told = tmp_path / "ExampleGen", endless.model_dump_json(by_alias=True)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(node), told], stdout=subprocess.PIPE, cwd=REPOSITORY, text=True
+    )
+    reader = int(starter.stdout.readline())
+    assert Path(f"/proc/{reader}").exists()
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    with taken(node) as found:  # waits for its end
+        assert found == []

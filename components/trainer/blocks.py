@@ -24,7 +24,7 @@ Arrays = tuple[npt.NDArray[Any], ...]
 """One array per feature, `[rows, ...]` each; text as objects."""
 
 _BUDGET_SHARE = 0.25
-_BUDGET_BYTES = 512 << 20
+_BUDGET_BYTES = 256 << 20
 """More rows than that lie in a file: memory stays flat in their number, and reading them back costs little of training."""
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _TEXT_BYTES = 64
@@ -32,7 +32,7 @@ _TEXT_BYTES = 64
 
 
 def memory_budget_bytes() -> int:
-    """How much memory rows may take: a quarter of the machine's or of the container's, and 512 MB at most."""
+    """How much memory rows may take: a quarter of the machine's or of the container's, and 256 MB at most."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     texts = [file.read_text(encoding="ascii").strip() for file in map(Path, _CGROUP_LIMITS) if file.is_file()]
     held = min([machine, *(int(text) for text in texts if text.isdigit())])

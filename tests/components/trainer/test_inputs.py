@@ -177,7 +177,7 @@ def test_a_pass_that_lacks_rows_fails(tmp_path: Path) -> None:
 
 def test_the_budget_does_not_grow_with_the_machine() -> None:
     """Memory is flat in the number of rows also where there is plenty."""
-    assert 0 < memory_budget_bytes() <= 512 << 20
+    assert 0 < memory_budget_bytes() <= 256 << 20
 
 
 def test_texts_and_pictures_go_through_a_file_as_they_are(tmp_path: Path) -> None:

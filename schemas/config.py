@@ -29,7 +29,9 @@ from schemas.metrics import OF_FILES, PROFILED, QUALITY, direction
 from schemas.strategies import refused_setting
 
 __all__ = [
+    "BatchingConfig",
     "BeamConfig",
+    "CanaryConfig",
     "ChampionGate",
     "ClusteringConfig",
     "DataConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "ScheduleConfig",
     "ServingConfig",
     "ServingPushConfig",
+    "ServingTlsConfig",
     "SourceConfig",
     "TFLiteConfig",
     "TrainingConfig",
@@ -108,6 +111,15 @@ Duration = Annotated[
 ]
 Variant = Literal["float32", "float16", "dynamic_int8", "int8", "int16x8"]
 Takes = Literal["transformed", "raw"]
+_LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+_LABEL_WORDS = "at most 63 letters, digits, hyphens, underscores and dots, the first a letter or a digit"
+Label = Annotated[str, Field(pattern=_LABEL), _expect(_LABEL_WORDS)]
+Address = Annotated[
+    str,
+    Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"),
+    _expect("HOST:PORT in quotes, such as '10.0.0.7:8500'"),
+]
+Instances = Annotated[int, Field(ge=1, le=1000)]
 Quantity = Annotated[int | str, _expect("a whole number, or text as Kubernetes has it, such as '8Gi' or '500m'")]
 
 
@@ -480,17 +492,171 @@ class PushConfig(Section):
 
 
 class BatchingConfig(Section):
-    """Server-side batching."""
+    """Server-side batching, in TF Serving's own words: sizes in examples, the time in microseconds.
+
+    `batch_timeout_micros`: how long the first request of a batch waits for others. `max_enqueued_batches`: batches that
+    may wait; requests beyond are refused. `num_batch_threads`: batches that run at once; TF Serving takes as many as it
+    sees cores where it is left out. `allowed_batch_sizes`: to which batches are padded, the last of them the largest.
+    """
 
     max_batch_size: Positive
+    batch_timeout_micros: Annotated[int, Field(ge=0, le=60_000_000)] = 0
+    max_enqueued_batches: Positive = 100
+    num_batch_threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    allowed_batch_sizes: tuple[Positive, ...] = ()
+
+    @field_validator("allowed_batch_sizes")
+    @classmethod
+    def _rises(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if list(sizes) != sorted(set(sizes)):
+            raise _refusal("the sizes do not rise", "each larger than the one before")
+        return sizes
+
+    @model_validator(mode="after")
+    def _ends_with_the_largest(self) -> Self:
+        if self.allowed_batch_sizes and self.allowed_batch_sizes[-1] != self.max_batch_size:
+            last = self.allowed_batch_sizes[-1]
+            raise _refusal(
+                f"allowed_batch_sizes ends with {last}", f"max_batch_size, {self.max_batch_size}, as the last"
+            )
+        return self
+
+
+class CanaryConfig(Section):
+    """A share of the requests that name no version goes to one label, the rest to another.
+
+    `header`: requests with the same value of this HTTP header always meet the same of the two; without it, and for
+    requests without the header, each request is drawn by itself.
+    """
+
+    label: Label = "canary"
+    stable: Label = "stable"
+    share: Annotated[float, Field(ge=0.0001, le=0.9999)]
+    header: (
+        Annotated[
+            str,
+            Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$"),
+            _expect("the name of an HTTP header, such as 'X-User-Id'"),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _two_labels(self) -> Self:
+        if self.label == self.stable:
+            raise _refusal(f"label and stable are both {self.label!r}", "two labels")
+        return self
+
+
+class ServerAddressConfig(Section):
+    """A TF Serving that runs already, as the load balancers reach it."""
+
+    grpc: Address
+    rest: Address
+
+
+class ListenConfig(Section):
+    """Where a load balancer listens; on loopback unless told, because there is no authentication behind it."""
+
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]+$"), _expect("a host name or an address")] = "127.0.0.1"
+    grpc_port: Port = 8500
+    rest_port: Port = 8501
+    stats_port: Port = 8404
+
+    @model_validator(mode="after")
+    def _three_ports(self) -> Self:
+        ports = (self.grpc_port, self.rest_port, self.stats_port)
+        if len(set(ports)) < len(ports):
+            raise _refusal("a port is given twice", "three different ports")
+        return self
+
+
+class ServingTlsConfig(Section):
+    """PEM files. TF Serving speaks TLS over gRPC alone; the load balancers speak it over both.
+
+    `authority`: who signed the certificate. `client_authority`: whoever connects must show a certificate signed by it.
+    """
+
+    key: Text
+    certificate: Text
+    authority: Text
+    client_authority: Text | None = None
+
+
+class ServingResourcesConfig(Section):
+    """What one server asks for, and its limit of memory."""
+
+    cpu: Quantity = 1
+    memory: Quantity = "2Gi"
+
+
+class AutoscaleConfig(Section):
+    """How far the number of servers may rise, and at which share of the CPU that they asked for."""
+
+    max_instances: Instances
+    cpu_percent: Annotated[int, Field(ge=1, le=100)] = 70
+
+
+class ServingKubernetesConfig(Section):
+    """Where servers run in a cluster. Without `claim` a claim of `storage` is made that several nodes can mount."""
+
+    namespace: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+        _expect("a namespace: small letters, digits and hyphens"),
+    ] = "default"
+    claim: Text | None = None
+    storage: Quantity = "10Gi"
+
+
+class MonitoringConfig(Section):
+    """How often servers are asked for their figures, and beyond what someone is told after `hold`."""
+
+    scrape_interval_s: Annotated[int, Field(ge=1, le=300)] = 15
+    latency_p99_ms: Annotated[float, Field(gt=0, le=600_000)] = 100.0
+    error_share: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    hold: Duration = "5m"
 
 
 class ServingConfig(Section):
-    """For `serve` and `deploy render`."""
+    """For `serve` and `deploy render`.
 
+    `labels`: label to the version that it names; one of the same name that `satisfice label` set counts more.
+    `instances`: servers that are to run. `addresses`: of servers that run already, instead.
+    """
+
+    instances: Instances = 1
+    addresses: tuple[ServerAddressConfig, ...] = ()
+    image: Text = "tensorflow/serving:2.20.0"
     batching: BatchingConfig | None = None
     labels: dict[str, Large] = {}
-    instances: Positive = 1
+    canary: CanaryConfig | None = None
+    listen: ListenConfig = ListenConfig()
+    tls: ServingTlsConfig | None = None
+    resources: ServingResourcesConfig = ServingResourcesConfig()
+    autoscale: AutoscaleConfig | None = None
+    kubernetes: ServingKubernetesConfig = ServingKubernetesConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_fit_a_path(cls, labels: dict[str, int]) -> dict[str, int]:
+        for label in labels:
+            if not re.fullmatch(_LABEL, label):
+                raise _refusal(f"{label!r} is no label", _LABEL_WORDS)
+        return labels
+
+    @model_validator(mode="after")
+    def _one_number_of_servers(self) -> Self:
+        if self.addresses and self.instances not in (1, len(self.addresses)):
+            what = f"instances is {self.instances} beside {len(self.addresses)} addresses"
+            raise _refusal(what, "instances left out where addresses are given")
+        if len({one.grpc for one in self.addresses}) < len(self.addresses):
+            raise _refusal("an address stands twice among addresses", "each server once")
+        if self.autoscale and self.autoscale.max_instances < self.instances:
+            what = f"autoscale.max_instances is {self.autoscale.max_instances}"
+            raise _refusal(what, f"at least instances, {self.instances}")
+        return self
 
 
 class TriggersConfig(Section):

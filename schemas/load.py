@@ -308,6 +308,10 @@ _PATHS = (
     ("data.schema", False, "a file"),
     ("push.serving.base_path", True, "a directory, or a path where nothing is"),
     ("push.edge.base_path", True, "a directory, or a path where nothing is"),
+    ("serving.tls.key", False, "a PEM file"),
+    ("serving.tls.certificate", False, "a PEM file"),
+    ("serving.tls.authority", False, "a PEM file"),
+    ("serving.tls.client_authority", False, "a PEM file"),
     ("metadata.sqlite.path", False, "a file, or a path where nothing is"),
 )
 

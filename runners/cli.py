@@ -18,6 +18,7 @@ from runners.command import DEFAULT as _DEFAULT
 from runners.command import Config, Debug, Json, Overrides
 from runners.command import errors as _errors
 from runners.command import print_json as _print_json
+from runners.deploy import deployments
 from runners.versions import allow_digest, register
 
 __all__ = ["app", "main"]
@@ -607,6 +608,7 @@ def _print_ladder(edge: Any, push: Any, *, as_json: bool) -> None:
 
 
 register(app)
+app.add_typer(deployments, name="deploy")
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
-from schemas.config import PipelineConfig
+from schemas.config import BatchingConfig, PipelineConfig
 from schemas.errors import ConfigError, Fault, SatisficeError
 from schemas.load import load_config
 from serving.client import Client, GrpcClient, Predictions, RestClient, read_rows, to_batches
@@ -82,15 +82,30 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
     from serving.server.app import ModelServer
 
     models = _models(loaded)
+    watch = _label_watch(loaded, models, options)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = ModelServer(models, _server_options(loaded, options))
+    server = ModelServer(watch.models() if watch else models, _server_options(loaded, options))
     threading.Thread(target=_stop_on, args=(stop, server), daemon=True, name="stop").start()
     with server:
+        if watch:
+            watch.start(server.manager, server.take, options.poll_s)
         if not stop.is_set():
             _announce(server, [model.name for model in models], options, as_json=as_json)
         stop.wait()
+        if watch:
+            watch.stop()
+
+
+def _label_watch(config: PipelineConfig, models: list[Any], options: ServeOptions) -> Any:
+    """What moves labels that are set in the store; None where a models.config says everything."""
+    from serving.server.labels import LabelWatch
+
+    if options.models_config:
+        return None
+    configured = config.serving.labels if config.serving else {}
+    return LabelWatch(Path(config.push.serving.base_path), configured, models, strict=options.strict)
 
 
 def _stop_on(stop: threading.Event, server: Any) -> None:
@@ -101,10 +116,9 @@ def _stop_on(stop: threading.Event, server: Any) -> None:
 
 
 def _models(config: PipelineConfig) -> list[Any]:
-    from serving.server.config import ModelConfig, Policy
+    from serving.server.config import ModelConfig
 
-    labels = config.serving.labels if config.serving else {}
-    models = [ModelConfig(config.name, Path(config.push.serving.base_path), Policy(), labels)]
+    models = [ModelConfig(config.name, Path(config.push.serving.base_path))]
     if config.push.edge:
         models.append(ModelConfig(f"{config.name}-edge", Path(config.push.edge.base_path)))
     return models
@@ -112,20 +126,30 @@ def _models(config: PipelineConfig) -> list[Any]:
 
 def _server_options(config: PipelineConfig, options: ServeOptions) -> Any:
     from serving.server.app import ServerOptions
-    from serving.server.batching import BatchingParameters
     from serving.server.grpc_api import Tls
     from serving.server.manager import Options
 
-    batching = config.serving.batching if config.serving else None
     return ServerOptions(
         host=options.host,
         grpc_port=None if options.grpc_port < 0 else options.grpc_port,
         rest_port=None if options.rest_port < 0 else options.rest_port,
         versions=Options(strict=options.strict, poll_s=options.poll_s, new_labels_may_wait=not options.strict),
-        batching=BatchingParameters(max_batch_size=batching.max_batch_size) if batching else None,
+        batching=_batching(config.serving.batching) if config.serving and config.serving.batching else None,
         tls=Tls(*options.tls, options.client_ca) if options.tls else None,
         config_file=options.models_config,
         config_poll_s=options.poll_s if options.models_config else 0.0,
+    )
+
+
+def _batching(given: BatchingConfig) -> Any:
+    from serving.server.batching import BatchingParameters
+
+    return BatchingParameters(
+        max_batch_size=given.max_batch_size,
+        batch_timeout_micros=given.batch_timeout_micros,
+        max_enqueued_batches=given.max_enqueued_batches,
+        num_batch_threads=given.num_batch_threads or 1,
+        allowed_batch_sizes=given.allowed_batch_sizes,
     )
 
 

@@ -613,7 +613,7 @@ class MonitoringConfig(Section):
     """How often servers are asked for their figures, and beyond what someone is told after `hold`."""
 
     scrape_interval_s: Annotated[int, Field(ge=1, le=300)] = 15
-    latency_p99_ms: Annotated[float, Field(gt=0, le=600_000)] = 100.0
+    latency_p99_ms: Annotated[float, Field(ge=0.01, le=600_000)] = 100.0
     error_share: Annotated[float, Field(gt=0, lt=1)] = 0.01
     hold: Duration = "5m"
 

@@ -194,11 +194,17 @@ class ModelServer:
 
     def _load(self, config: ModelConfig, number: int, path: Path) -> LoadedModel:
         started = time.perf_counter()
-        runnable = load(
-            path,
-            intra_op_threads=self._options.intra_op_threads,
-            inter_op_threads=self._options.inter_op_threads,
-        )
+        status = "fail"
+        try:
+            runnable = load(
+                path,
+                intra_op_threads=self._options.intra_op_threads,
+                inter_op_threads=self._options.inter_op_threads,
+            )
+            status = "success"
+        finally:
+            attempt = {"model_path": str(path), "status": status}
+            self.metrics.count(":tensorflow:cc:saved_model:load_attempt_count", attempt)
         model = LoadedModel(config.name, number, runnable)
         labels = {"model_name": config.name, "version": str(number)}
         loaded = time.perf_counter()
@@ -244,9 +250,14 @@ class ModelServer:
         return models_of(read_models_config(file))
 
     def _reload(self, config: Any) -> None:
-        self._take(models_of(config))
+        self.take(models_of(config))
 
-    def _take(self, models: Sequence[ModelConfig]) -> None:
+    def take(self, models: Sequence[ModelConfig]) -> None:
+        """Takes these models in the place of all others, and waits for those that are new.
+
+        Raises:
+            Refusal: as `Manager.reload`.
+        """
         try:
             self.manager.reload(models)
         finally:
@@ -259,7 +270,7 @@ class ModelServer:
             if _marks(file) == self._config_marks:
                 continue
             try:
-                self._take(self._configured())
+                self.take(self._configured())
             except (SatisficeError, Refusal) as error:
                 _LOG.error("%s is not taken as it is: %s", file, error)
             except Exception:  # noqa: BLE001 - whatever it is, the watch goes on

@@ -53,6 +53,7 @@ class ModelConfig:
         policy: which versions are wanted.
         labels: names for versions.
         platform: `tensorflow`.
+        beside: versions that are wanted beside those of the policy: a label is about to move to them.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ModelConfig:
     policy: Policy = Policy()
     labels: Mapping[str, int] = field(default_factory=dict)
     platform: str = _TENSORFLOW
+    beside: tuple[int, ...] = ()
 
 
 def read_models_config(path: str | os.PathLike[str]) -> Any:

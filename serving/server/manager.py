@@ -403,7 +403,8 @@ class Manager:
         policy = model.config.policy
         if self._options.strict:
             return policy.wanted(list(present))
-        labelled = {number for number in self._labels.get(model.config.name, {}).values() if number in present}
+        needed = (*self._labels.get(model.config.name, {}).values(), *model.config.beside)
+        labelled = {number for number in needed if number in present}
         if policy.kind != "latest":
             return sorted({*policy.wanted(list(present)), *labelled})
         sound = [

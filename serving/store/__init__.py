@@ -2,6 +2,7 @@
 
 from serving.store.disk import FileSystem
 from serving.store.fsck import Finding, find
+from serving.store.labels import Labels, labels_of
 from serving.store.names import version_number
 from serving.store.read import StoreReader, Version
 from serving.store.records import Manifest, Mark, Marks, Refusal, Rollback
@@ -12,6 +13,7 @@ __all__ = [
     "FileSystem",
     "Finding",
     "LabelMove",
+    "Labels",
     "Manifest",
     "Mark",
     "Marks",
@@ -22,6 +24,7 @@ __all__ = [
     "Version",
     "VersionStore",
     "find",
+    "labels_of",
     "repair",
     "version_number",
 ]

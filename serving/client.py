@@ -20,7 +20,7 @@ from typing import Any, Protocol, TextIO
 
 from schemas.errors import BadValueError, DataError, MissingColumnError, SatisficeError, close_match
 
-__all__ = ["Client", "GrpcClient", "InputSpec", "Predictions", "RestClient", "read_rows", "to_batches"]
+__all__ = ["RETRIES", "Client", "GrpcClient", "InputSpec", "Predictions", "RestClient", "read_rows", "to_batches"]
 
 _INTEGERS = ("DT_INT64", "DT_INT32", "DT_INT16", "DT_INT8", "DT_UINT8", "DT_UINT32", "DT_UINT64")
 _FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
@@ -31,6 +31,23 @@ _CHUNK = 1 << 16
 _SHOWN = 40
 _TOKEN = 16
 """Characters of what may be cut off at the end of a chunk, a text apart."""
+RETRIES = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+"""How gRPC retries: a prediction changes nothing, so one whose server ended under way is asked for again."""
 
 Row = Mapping[str, Any]
 
@@ -335,7 +352,11 @@ class GrpcClient:
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.service_config", RETRIES),
+        ]
         if root_certificates is None:
             self._channel = grpc.insecure_channel(address, options)
         else:

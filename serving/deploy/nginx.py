@@ -14,7 +14,9 @@ def nginx_conf(plan: Plan) -> str:
     """The configuration of a load balancer.
 
     nginx learns that a server is gone from requests that fail there: each is sent to the next one, predictions too,
-    which are POST requests and change nothing, and the server is left alone for some seconds.
+    which are POST requests and change nothing, and the server is left alone for some seconds. It keeps no request over
+    gRPC once that is sent: one that was under way on a server that dies ends with UNAVAILABLE, and a client with a retry
+    policy sends it again.
     """
     return "\n".join(_lines(plan))
 
@@ -92,6 +94,13 @@ def _grpc(plan: Plan) -> Iterator[str]:
             yield "            grpc_ssl_certificate server.pem;"
             yield "            grpc_ssl_certificate_key server.pem;"
     yield from _resilience("grpc")
+    yield "        }"
+    yield "        error_page 502 503 504 = @unavailable;"
+    yield "        location @unavailable {"
+    yield "            default_type application/grpc;"
+    yield "            add_header grpc-status 14;"
+    yield '            add_header grpc-message "no server answers";'
+    yield "            return 204;"
     yield "        }\n    }\n"
 
 

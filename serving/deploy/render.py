@@ -212,7 +212,9 @@ def _canary(plan: Plan) -> str:
 
 _BALANCERS = (
     "## What the load balancers do\n\n"
-    "A request whose server dies goes to another: HAProxy asks each server every second whether a version answers, and"
-    " sends requests of up to 64 KB again; nginx does so for REST and gRPC up to 1 MB. A larger one fails with its"
-    " server. REST has no TLS behind the load balancer, and nothing here authenticates anyone."
+    "HAProxy asks each server every second whether a version answers, keeps each request of up to 64 KB until its answer"
+    " begins, and sends it to another server where one dies: publishes, roll-backs and a `kill -9` cost no request. nginx"
+    " learns of a dead server from requests that fail there, and sends those over REST again (up to 1 MB); over gRPC it keeps"
+    " none, so that what was under way on the dead server ends with UNAVAILABLE: give clients a retry policy for that"
+    " (`satisfice predict` has one). REST has no TLS behind the load balancer, and nothing here authenticates anyone."
 )

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,23 @@ from serving.deploy import make_plan, render, write
 from serving.payload import digest_of, files
 from serving.store import VersionStore
 
-__all__ = ["MODEL", "Answer", "Balancer", "Fleet", "Load", "ask_rest", "free_ports", "running", "write_version"]
+__all__ = [
+    "MODEL",
+    "Answer",
+    "Balancer",
+    "Fleet",
+    "Load",
+    "ask_rest",
+    "free_ports",
+    "running",
+    "until",
+    "write_version",
+]
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 MODEL = "m"
 _ASKED = 1.0
-_STARTED_S = 120
+_PATIENCE_S = 120
 
 Face = Literal["grpc", "rest"]
 
@@ -151,6 +162,12 @@ class Fleet:
         for number in range(len(self.ports)):
             self._wait(number)
 
+    def has_label(self, label: str) -> bool:
+        """Whether every server that runs answers under a label."""
+        path = f"/v1/models/{MODEL}/labels/{label}/metadata"
+        up = [rest for (_, rest), process in zip(self.ports, self.processes, strict=True) if process.poll() is None]
+        return all(_ask_rest(port, path)[0] == 200 for port in up)
+
     def kill(self, number: int) -> None:
         """Kills a server with SIGKILL."""
         self.processes[number].send_signal(signal.SIGKILL)
@@ -187,7 +204,7 @@ class Fleet:
                 raise RuntimeError((output / "log").read_text(encoding="utf-8"))
             return _ask_rest(ports[1], f"/v1/models/{MODEL}/metadata")[0] == 200
 
-        _until(answers)
+        until(answers)
         return Balancer(*ports, output)
 
     def _spawn(self, number: int, options: Sequence[str]) -> subprocess.Popen[str]:
@@ -203,18 +220,23 @@ class Fleet:
                 raise RuntimeError(self.log(f"server-{number}"))
             return _ask_rest(self.ports[number][1], "/ready")[0] == 200
 
-        _until(ready)
+        until(ready)
 
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def _until(held: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _STARTED_S
+def until(held: Callable[[], object]) -> None:
+    """Waits for something, two minutes at most.
+
+    Raises:
+        TimeoutError: it does not come.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
     while not held():
         if time.monotonic() > deadline:
-            raise TimeoutError("did not start in time")
+            raise TimeoutError("what was waited for did not come")
         time.sleep(0.05)
 
 
@@ -301,10 +323,10 @@ class Load:
         """Since it began."""
         return time.monotonic() - self._began
 
-    def first(self, adds: float, after_s: float = 0.0) -> float | None:
-        """When the first request that such a model answered was sent; None where there is none yet."""
-        found = [answer.at_s for answer in list(self.answers) if answer.adds == adds and answer.at_s >= after_s]
-        return min(found, default=None)
+    def has_seen(self, adds: float, after_s: float) -> bool:
+        """Whether over both faces a request that was sent after that was answered by such a model."""
+        found = {answer.face for answer in list(self.answers) if answer.adds == adds and answer.at_s >= after_s}
+        return len(found) == 2
 
     def _client(self, face: Face, seed: int) -> None:
         pauses = random.Random(seed)  # noqa: S311 - pauses, not secrets
@@ -347,16 +369,14 @@ def _channel_options(retries: bool) -> list[tuple[str, Any]]:
     return [("grpc.service_config", RETRIES)] if retries else [("grpc.enable_retries", 0)]
 
 
-def _over_rest(
-    port: int, stack: ExitStack, path: str = f"/v1/models/{MODEL}:predict", headers: dict[str, str] | None = None
-) -> Callable[[], tuple[float | None, str]]:
+def _over_rest(port: int, stack: ExitStack) -> Callable[..., tuple[float | None, str]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     stack.callback(connection.close)
     body = json.dumps({"instances": [_ASKED]}).encode()
 
-    def ask() -> tuple[float | None, str]:
+    def ask(headers: Mapping[str, str] | None = None) -> tuple[float | None, str]:
         try:
-            connection.request("POST", path, body, headers or {})
+            connection.request("POST", f"/v1/models/{MODEL}:predict", body, dict(headers or {}))
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -369,13 +389,8 @@ def _over_rest(
     return ask
 
 
-def ask_rest(port: int, count: int, headers: Callable[[int], dict[str, str]] | None = None) -> list[float | None]:
-    """What the models add that answer `count` REST requests, one after the other."""
+def ask_rest(port: int, headers: Sequence[Mapping[str, str]]) -> list[float | None]:
+    """What the models add that answer REST requests with these headers, one after the other; None where one fails."""
     with ExitStack() as stack:
-        found = []
-        for number in range(count):
-            with ExitStack() as one:
-                given = headers(number) if headers else {}
-                ask = _over_rest(port, one if headers else stack, headers=given)
-                found.append(ask()[0])
-        return found
+        ask = _over_rest(port, stack)
+        return [ask(given)[0] for given in headers]

@@ -26,7 +26,8 @@ def haproxy_cfg(plan: Plan, place: Place = "beside") -> str:
     """The configuration of a load balancer.
 
     A request is kept until its answer begins, and goes to another server where a connection fails or ends without one.
-    That is safe, since a prediction changes nothing; it holds for requests of up to 64 KB.
+    That is safe, since a prediction changes nothing; it holds for requests of up to 64 KB. Servers take turns: the one
+    with the fewest connections would be the dead one, to which HAProxy would send the request again, a second later.
     """
     return "\n".join(_lines(plan, place))
 
@@ -43,7 +44,7 @@ global
 defaults
     mode http
     log global
-    balance leastconn
+    balance roundrobin
     timeout connect 1s
     timeout client 60s
     timeout server 60s
@@ -112,6 +113,7 @@ def _backend(plan: Plan, place: Place, face: Literal["grpc", "rest"]) -> Iterato
     yield f"    http-check send meth GET uri /v1/models/{plan.model}/metadata ver HTTP/1.1 hdr Host {plan.resource}"
     yield "    http-check expect status 200"
     yield "    default-server check inter 1s fastinter 200ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions"
+    yield "    default-server observe layer4 error-limit 1 on-error sudden-death"
     if place == "cluster":
         yield _template(plan, face)
     else:

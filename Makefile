@@ -24,7 +24,7 @@ UV = VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .tools/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish doctor lock clean
+.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish bench-serving doctor lock clean
 
 help:  ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,10 @@ bench-distributed: setup  ## examples/s of training under each strategy beside a
 
 bench-publish: setup  ## publishes under load and under kills, into bench/RESULTS.md: six minutes [ARGS=]
 	@$(BIN)/python -m bench.publish $(ARGS)
+
+bench-serving: setup  ## the embedded server: what it costs, and a load with a kill through HAProxy, into bench/RESULTS.md: four minutes
+	@$(BIN)/python -m bench.serving $(ARGS)
+	@$(BIN)/python -m bench.serving_load
 
 doctor:  ## what this machine lacks, and the remedy
 	@$(or $(BARE),python3) -I runners/doctor.py

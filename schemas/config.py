@@ -574,12 +574,14 @@ class ListenConfig(Section):
 class ServingTlsConfig(Section):
     """PEM files. TF Serving speaks TLS over gRPC alone; the load balancers speak it over both.
 
-    `authority`: who signed the certificate. `client_authority`: whoever connects must show a certificate signed by it.
+    `authority`: who signed the certificate. `server_name`: the DNS name in it, by which the load balancers check whom they
+    talk to. `client_authority`: whoever connects must show a certificate signed by it.
     """
 
     key: Text
     certificate: Text
     authority: Text
+    server_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$"), _expect("a DNS name that the certificate holds")]
     client_authority: Text | None = None
 
 

@@ -146,7 +146,7 @@ def _speaks(plan: Plan, face: Literal["grpc", "rest"]) -> str:
     if tls is None:
         return " proto h2"
     shows = " crt server.pem" if tls.client_authority else ""
-    return f" ssl alpn h2 verify required ca-file authority.pem{shows} no-check-ssl"
+    return f" ssl alpn h2 verify required ca-file authority.pem verifyhost {tls.server_name}{shows} no-check-ssl"
 
 
 def _host(address: str) -> str:

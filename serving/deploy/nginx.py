@@ -89,7 +89,7 @@ def _grpc(plan: Plan) -> Iterator[str]:
     if tls:
         yield "            grpc_ssl_verify on;"
         yield "            grpc_ssl_trusted_certificate authority.pem;"
-        yield f"            grpc_ssl_name {_server_name(plan)};"
+        yield f"            grpc_ssl_name {tls.server_name};"
         if tls.client_authority:
             yield "            grpc_ssl_certificate server.pem;"
             yield "            grpc_ssl_certificate_key server.pem;"
@@ -102,11 +102,6 @@ def _grpc(plan: Plan) -> Iterator[str]:
     yield '            add_header grpc-message "no server answers";'
     yield "            return 204;"
     yield "        }\n    }\n"
-
-
-def _server_name(plan: Plan) -> str:
-    """Under which name the certificate is checked: that of the first server."""
-    return plan.servers[0].grpc.rpartition(":")[0].strip("[]")
 
 
 def _rest(plan: Plan) -> Iterator[str]:

@@ -9,10 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from contextlib import contextmanager
+from itertools import islice
 
 import pytest
 
+from schemas.errors import SatisficeError
+from serving.client import RestClient, to_batches
+from serving.payload import digest
+from serving.store import VersionStore
 from tests.workbench import REPOSITORY, satisfice
 
 ROWS = 40
@@ -162,3 +170,63 @@ def test_a_new_version_reaches_a_running_server(taxi, tmp_path):
         while satisfice(*ask, "--version", "2").code:
             pass
         assert satisfice(*ask, "--label", "stable").code == 0
+
+
+def test_labels_and_a_rollback_reach_a_running_server(taxi, tmp_path):
+    """`satisfice label` in its two steps and `satisfice rollback`, on the pushed model, without a failed request."""
+    bench = taxi.copy(tmp_path / "copy")
+    store = VersionStore(bench.served)
+    for number in (1, 2):
+        payload = tmp_path / f"payload-{number}"
+        shutil.copytree(taxi.served / "1", payload)
+        (payload / "note.txt").write_text(str(number))
+        store.publish(payload, digest(payload), {"pipeline": "taxi"})
+    with serving(bench.config, "--poll", "0.05") as addresses:
+        url = f"http://{addresses['rest']}/v1/models/taxi"
+        rest = RestClient(addresses["rest"], "taxi")
+        with bench.data.open(newline="") as file:
+            (batch,) = to_batches(islice(csv.DictReader(file), 2), rest.inputs(), 2)
+        stop, failures = threading.Event(), []
+
+        def ask():
+            while not stop.is_set():
+                try:
+                    rest.predict(batch)
+                except SatisficeError as error:
+                    failures.append(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            assert satisfice("label", "stable", "1", bench.config).code == 0
+            until(lambda: states(url)["1"] == "AVAILABLE")
+            assert satisfice("label", "stable", "1", bench.config, "--available").code == 0
+            labelled = RestClient(addresses["rest"], "taxi", label="stable")
+            until(lambda: answers(labelled))
+            assert satisfice("rollback", bench.config, "--to", "1", "--reason", "drill").code == 0
+            until(lambda: states(url).get("3") == "AVAILABLE" and states(url)["2"] == "END")
+            assert states(url)["1"] == "AVAILABLE"
+        finally:
+            stop.set()
+            asking.join()
+        assert failures == []
+
+
+def states(url):
+    """State by version, as the server tells."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return {one["version"]: one["state"] for one in json.loads(answer.read())["model_version_status"]}
+
+
+def answers(client):
+    try:
+        return client.inputs()
+    except SatisficeError:
+        return None
+
+
+def until(held):
+    deadline = time.monotonic() + 120
+    while not held():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -100,6 +100,7 @@ USED = {
     "serving.tls.key",
     "serving.tls.certificate",
     "serving.tls.authority",
+    "serving.tls.server_name",
     "serving.tls.client_authority",
     "serving.resources.cpu",
     "serving.resources.memory",

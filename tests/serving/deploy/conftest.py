@@ -75,6 +75,7 @@ def everything(certificates):
             "key": str(certificates / "server.key"),
             "certificate": str(certificates / "server.pem"),
             "authority": str(certificates / "ca.pem"),
+            "server_name": "localhost",
             "client_authority": str(certificates / "ca.pem"),
         },
         "resources": {"cpu": "1500m", "memory": "3Gi"},

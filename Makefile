@@ -70,8 +70,9 @@ bench-distributed: setup  ## examples/s of training under each strategy beside a
 bench-publish: setup  ## publishes under load and under kills, into bench/RESULTS.md: six minutes [ARGS=]
 	@$(BIN)/python -m bench.publish $(ARGS)
 
-bench-serving: setup  ## the embedded server: what it costs, and a load with a kill through HAProxy, into bench/RESULTS.md: four minutes
+bench-serving: setup  ## what the embedded server costs, over gRPC and REST, and a load with a kill through HAProxy, into bench/RESULTS.md: six minutes
 	@$(BIN)/python -m bench.serving $(ARGS)
+	@$(BIN)/python -m bench.faces
 	@$(BIN)/python -m bench.serving_load
 
 doctor:  ## what this machine lacks, and the remedy

@@ -72,7 +72,6 @@ bench-publish: setup  ## publishes under load and under kills, into bench/RESULT
 
 bench-serving: setup  ## what the embedded server costs, over gRPC and REST, and a load with a kill through HAProxy, into bench/RESULTS.md: six minutes
 	@$(BIN)/python -m bench.serving $(ARGS)
-	@$(BIN)/python -m bench.faces
 	@$(BIN)/python -m bench.serving_load
 
 doctor:  ## what this machine lacks, and the remedy

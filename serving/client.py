@@ -31,6 +31,7 @@ _CHUNK = 1 << 16
 _SHOWN = 40
 _TOKEN = 16
 """Characters of what may be cut off at the end of a chunk, a text apart."""
+
 RETRIES = json.dumps(
     {
         "methodConfig": [
@@ -250,7 +251,6 @@ class RestClient:
         label: str | None = None,
         signature: str = "serving_default",
         timeout_s: float = 60.0,
-        compress: bool = True,
     ) -> None:
         """Makes a client.
 
@@ -260,7 +260,6 @@ class RestClient:
             version, label: which version; the newest where neither is given.
             signature: its name.
             timeout_s: for one request.
-            compress: requests of some size.
         """
         base = address if "://" in address else f"http://{address}"
         self._url = f"{base.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}"
@@ -270,7 +269,6 @@ class RestClient:
             self._url += f"/labels/{urllib.parse.quote(label, safe='')}"
         self._signature = signature
         self._timeout_s = timeout_s
-        self._compress = compress
 
     def inputs(self) -> dict[str, InputSpec]:
         """What the signature takes.
@@ -300,7 +298,7 @@ class RestClient:
     def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
-        if data is not None and self._compress and len(data) >= _COMPRESSED_FROM:
+        if data is not None and len(data) >= _COMPRESSED_FROM:
             data = gzip.compress(data, 1)
             headers["Content-Encoding"] = "gzip"
         request = urllib.request.Request(self._url + path, data=data, headers=headers)  # noqa: S310 - given by the user

@@ -45,7 +45,8 @@ defaults
     mode http
     log global
     balance roundrobin
-    timeout connect 1s
+    # also the pause before a request is sent again
+    timeout connect 300ms
     timeout client 60s
     timeout server 60s
     timeout queue 5s

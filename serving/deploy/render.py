@@ -188,6 +188,9 @@ def _kubernetes_notes(plan: Plan) -> str:
         )
     lines.append("    kubectl apply -f kubernetes/\n")
     lines.append(
+        f"The volume that is claimed is `{plan.base_path}`: versions lie at its root, and whoever pushes mounts it there.\n"
+    )
+    lines.append(
         f"Clients talk to the Service `{name}`, which is HAProxy: a Service alone balances connections, and gRPC keeps one"
         f" open, so that all requests of a client would meet one server. A client that balances by itself takes the headless"
         f" Service: `dns:///{name}-servers.{namespace}:{GRPC_PORT}` with the policy `round_robin`. Pods are ready only while a"

@@ -98,7 +98,9 @@ def test_nginx(rendered, tool, tmp_path):
     (folder / "nginx" / "nginx.conf").write_text(text)
     arguments = ["-p", tmp_path, "-e", "stderr", "-g", f"pid {tmp_path}/pid;", "-c", folder / "nginx" / "nginx.conf"]
     done = tool("nginx", "-t", *arguments)
-    assert (done.returncode, "[warn]" in done.stderr) == (0, False), done.stderr
+    # From 1.25 on nginx has another word for http2, which the older ones do not know.
+    warnings = [line for line in done.stderr.splitlines() if "[warn]" in line and "deprecated" not in line]
+    assert (done.returncode, warnings) == (0, []), done.stderr
 
 
 def test_prometheus(rendered, tool):

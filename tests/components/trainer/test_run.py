@@ -13,8 +13,10 @@ import pytest
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.trainer import run
 from components.trainer.blocks import Collector
 from components.trainer.run import custom_config, run_fn
+from components.trainer.strategy import Member, Plan
 from schemas.config import ModelConfig, TrainingConfig
 from schemas.errors import DataError, UserModuleError
 from tests.components.trainer.tiny import LABEL, Tiny, write_raw
@@ -57,6 +59,20 @@ def test_the_configuration_travels_as_text() -> None:
     assert TrainingConfig.model_validate_json(given["training"]) == config
     assert given["build_model_fingerprint"] == "f00"
     assert custom_config(MODEL, training(seed=8), "f00") != given
+
+
+@pytest.mark.parametrize("role", ["ps", "worker"])
+def test_tf_config_makes_a_process_serve(role: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It reads no data and writes nothing: all that it does comes from the chief."""
+    cluster = {"chief": ["a:1"], "ps": ["b:1"], "worker": ["c:1", "d:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": role, "index": 0}}))
+    served: list[tuple[Member, Plan]] = []
+    monkeypatch.setattr(run, "serve", lambda member, plan: served.append((member, plan)))
+    config = custom_config(MODEL, training(strategy="parameter_server"), "f00")
+    run_fn(FnArgs(custom_config=config, model_run_dir=str(tmp_path / "run")))
+    ((member, plan),) = served
+    assert (member.role, plan.workers, plan.parameter_servers, plan.local_cluster) == (role, 2, 1, False)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("backend", ["tf_keras", "keras3"])

@@ -31,8 +31,13 @@ folder = Path(work["folder"])
 def attempts():
     file = folder / f"attempts-{task['type'].replace('worker', '')}{task['index']}"
     count = int(file.read_text()) if file.exists() else 0
-    file.write_text(str(count + 1))
+    half = file.with_name(f".{file.name}")
+    half.write_text(str(count + 1))
+    os.replace(half, file)
     return count
+def wait_for_all():
+    while len(list(folder.glob("attempts-*"))) < sum(map(len, config["cluster"].values())):
+        time.sleep(0.02)
 """
 
 
@@ -79,6 +84,7 @@ def test_the_loss_of_one_begins_all_anew(plan: Plan, tmp_path: Path) -> None:
     body = """
     if attempts() == 0:
         if task["index"] == 1:
+            wait_for_all()
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(600)
     """
@@ -137,7 +143,7 @@ def test_what_would_fail_again_is_not_tried_again(
 def test_a_lost_peer_is_tried_again(plan: Plan, tmp_path: Path) -> None:
     """What a member says when another one is gone is no reason to give up."""
     body = """
-    if attempts() == 0:
+    if task["index"] == 0 and attempts() == 0:
         Path(work["failure"]).write_text(json.dumps({"error": None, "cause": "UnavailableError", "retry": True}))
         sys.exit(1)
     """
@@ -161,11 +167,12 @@ def test_the_group_is_done_when_its_chief_is(served: Plan, tmp_path: Path) -> No
 def test_a_worker_beside_parameter_servers_begins_anew_alone(served: Plan, tmp_path: Path) -> None:
     """At the address where the others look for it; they go on meanwhile."""
     body = """
+    print(config["cluster"]["worker"], flush=True)
     attempts()
-    print(config["cluster"]["worker"])
     if task == {"type": "worker", "index": 1} and attempts() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    while not (folder / "attempts-1").exists() or int((folder / "attempts-1").read_text()) < 3:
+    wait_for_all()
+    while int((folder / "attempts-1").read_text()) < 3:
         time.sleep(0.05)
     time.sleep(0 if task["type"] == "chief" else 600)
     """
@@ -182,6 +189,7 @@ def test_without_its_chief_or_its_weights_a_group_begins_anew(role: str, served:
     body = f"""
     first = attempts() == 0
     if first and task["type"] == "{role}":
+        wait_for_all()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(600 if first or task["type"] != "chief" else 0)
     """

@@ -21,6 +21,7 @@ MENU = (
     "format",
     "bench",
     "bench-small",
+    "bench-distributed",
     "bench-publish",
     "bench-serving",
     "doctor",

@@ -1,0 +1,30 @@
+"""The section is made of what was measured: medians, a ratio for each turn, and what was not run is said."""
+
+from __future__ import annotations
+
+from bench.distributed import CASES, section
+from schemas.config import TrainingConfig
+
+
+def measured(way: str, rate: float) -> dict[str, object]:
+    about = {"cpu_utilisation": 1.5, "parameters": 7973} if way == "ours" else {}
+    return {"model": "taxi", "way": way, "examples_per_s": rate, "whole_examples_per_s": rate / 2, **about}
+
+
+def test_each_turn_has_its_ratio() -> None:
+    """The median of them stands first."""
+    turns = [measured("ours", 90.0), measured("bare", 100.0), measured("bare", 200.0), measured("ours", 220.0)]
+    text = section({"one_device": [*turns, measured("ours", 95.0), measured("bare", 100.0)]}, "a machine", "a command")
+    assert "| one_device | taxi | 95 | 100 | **0.95** (0.90, 1.10, 0.95) | 0.95 | 1.50 |" in text
+    assert "taxi (7,973 parameters)" in text
+    assert "a machine. `a command`" in text
+
+
+def test_what_was_not_run_is_said() -> None:
+    """A GPU is not at hand everywhere."""
+    assert "| mirrored over GPUs |  | not run: no GPU |" in section({"mirrored over GPUs": None}, "", "")
+
+
+def test_every_case_is_a_configuration() -> None:
+    """That can be trained."""
+    assert all(TrainingConfig.model_validate(case.training) for case in CASES.values())

@@ -323,7 +323,18 @@ def test_plain_lines_where_nobody_has_a_terminal(tmp_path: Path) -> None:
         ({"at": 900.0}, "Trainer            12.0 s  250 rows/s  no news for 100 s  500 of 2,000 rows"),
         ({"at": 2000.0}, "Trainer            12.0 s  250 rows/s  0:06 left  500 of 2,000 rows"),
     ],
-    ids=["known", "unknown total", "more than expected", "hours", "slow", "not begun", "a while ago", "an estimate", "stale", "clock"],
+    ids=[
+        "known",
+        "unknown total",
+        "more than expected",
+        "hours",
+        "slow",
+        "not begun",
+        "a while ago",
+        "an estimate",
+        "stale",
+        "clock",
+    ],
 )
 def test_a_running_node(fields: dict[str, Any], line: str) -> None:
     """Rate, what is left, how far: as much of it as is known, and never less than nothing."""

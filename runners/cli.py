@@ -276,7 +276,7 @@ def approve(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Approve a candidate that waits: it is pushed, and who, when and why stand in the lineage; 3 where it was rolled back."""
+    """Approve a candidate that waits: it is pushed, and who, when and why stand in the lineage; 3 where the push is refused."""
     with _errors(as_json, debug):
         from runners.approval import approve_run
 
@@ -286,7 +286,7 @@ def approve(
         else:
             told = [f"{one.reason}\n  {one.destination}".rstrip() for one in (push, push.edge) if one]
             typer.echo(f"Approved by {by}. " + "\nDevices: ".join(told))
-    raise typer.Exit(3 if push.outcome == "rolled_back" else 0)
+    raise typer.Exit(3 if push.blocked else 0)
 
 
 @app.command()
@@ -343,6 +343,10 @@ def serve(  # noqa: PLR0913 - one argument for each option
     poll: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Between two looks at the directories; 0 looks once.")
     ] = 1.0,
+    load_retries: Annotated[
+        int,
+        typer.Option(min=0, help="With --strict: further attempts, a minute apart, at a version that does not load."),
+    ] = 5,
     tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Key of the server, for gRPC.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="PEM", help="Certificate of the server, for gRPC.")] = None,
     client_ca: Annotated[
@@ -360,7 +364,7 @@ def serve(  # noqa: PLR0913 - one argument for each option
         from runners.serving import serve as serve_models
 
         tls = tls_files(tls_key, tls_cert, client_ca)
-        options = ServeOptions(host, grpc_port, rest_port, strict, models_config, poll, tls, client_ca)
+        options = ServeOptions(host, grpc_port, rest_port, strict, models_config, poll, tls, client_ca, load_retries)
         serve_models(config, options, as_json=as_json)
 
 

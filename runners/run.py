@@ -432,10 +432,10 @@ def _result(run_id: str, nodes: list[Any], lineage: Any, options: Options, log: 
     elif push is None or decision is None:
         outcome = "failed"
         error = NodeFailedError("the run", "ended without a decision", remedy=f"The log is {log}.")
-    elif push.outcome in ("not_pushed", "rolled_back"):
+    elif push.blocked:
         outcome = "pending" if decision.outcome == "pending" else "blocked"
     else:
-        outcome = push.outcome
+        outcome = "pushed" if push.outcome == "pushed" else "already_served"
     return RunResult(run_id, outcome, nodes, decision, data_decision, push, log, error)
 
 

@@ -37,6 +37,7 @@ class ServeOptions:
         poll_s: seconds between two looks at the directories.
         tls: key and certificate for gRPC; None for none.
         client_ca: of the clients' certificates; None asks for none.
+        load_retries: further attempts at a version that does not load, where the server is strict.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +48,7 @@ class ServeOptions:
     poll_s: float = 1.0
     tls: tuple[Path, Path] | None = None
     client_ca: Path | None = None
+    load_retries: int = 5
 
 
 def tls_files(key: Path | None, certificate: Path | None, client_ca: Path | None) -> tuple[Path, Path] | None:
@@ -133,7 +135,12 @@ def _server_options(config: PipelineConfig, options: ServeOptions) -> Any:
         host=options.host,
         grpc_port=None if options.grpc_port < 0 else options.grpc_port,
         rest_port=None if options.rest_port < 0 else options.rest_port,
-        versions=Options(strict=options.strict, poll_s=options.poll_s, new_labels_may_wait=not options.strict),
+        versions=Options(
+            strict=options.strict,
+            poll_s=options.poll_s,
+            load_retries=options.load_retries,
+            new_labels_may_wait=not options.strict,
+        ),
         batching=_batching(config.serving.batching) if config.serving and config.serving.batching else None,
         tls=Tls(*options.tls, options.client_ca) if options.tls else None,
         config_file=options.models_config,

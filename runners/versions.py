@@ -69,7 +69,8 @@ class _Place:
 
         at = facts.pop("at", None) or datetime.now(UTC)
         act = StoreAct(kind=kind, base_path=self.base_path, by=by, at=at, **facts)
-        record_act(opened, self.pipeline, act, serves)
+        newest = self.store.newest()
+        record_act(opened, self.pipeline, act, serves, newest.number if newest else 0)
         return act
 
 

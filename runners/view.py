@@ -268,7 +268,8 @@ def _served_lines(result: Any, config_file: str) -> list[str]:
             _next_after_data(result.data_decision),
         ]
     if result.outcome == "blocked":
-        return ["[red]Blocked:[/] nothing was pushed.", *_why_blocked(decision, push, config_file)]
+        done = "what was published was withdrawn" if push is not None and push.withdrawn else "nothing was pushed"
+        return [f"[red]Blocked:[/] {done}.", *_why_blocked(decision, push, config_file)]
     if result.outcome == "pending":
         return [
             "[yellow]Waits for approval:[/] every gate admits it; nothing is pushed until a person approves.",
@@ -279,12 +280,17 @@ def _served_lines(result: Any, config_file: str) -> list[str]:
         served = f"[green]Already served[/] as version {push.version}: nothing was pushed."
         return [served, f"  {escape(push.destination)}"]
     lines = [f"[green]Pushed version {push.version}.[/]", f"  {escape(push.destination)}"]
+    lines += [
+        f"  confirmed by {escape(one.instance)} over {' and '.join(one.asked) or 'its state'} after {one.seconds:.1f} s"
+        for one in push.confirmations
+    ]
+    lines += [f"[yellow]Warning:[/] {escape(warning)}" for warning in push.warnings]
     return [*lines, *(escape(f"Note: {note}.") for note in decision.notes), escape(_next_after(push))]
 
 
 def _why_blocked(decision: Decision, push: PushResult | None, config_file: str) -> list[str]:
-    if push is not None and push.outcome == "rolled_back":
-        return [f"  {escape(push.reason)}"]
+    if push is not None and push.outcome != "not_pushed":
+        return [f"  {escape(push.reason)}", *(f"  {escape(f'Warning: {one}')}" for one in push.warnings)]
     return [
         *(f"  {escape(reason)}" for reason in decision.reasons),
         *(escape(f"  To pass: {change}.") for change in map(change_needed, decision.gates[:_CHANGES_SHOWN]) if change),

@@ -40,8 +40,9 @@ class Why:
     def verdict(self) -> str:
         """How the run ended, in a sentence."""
         run = f"Run {self.run.run_id}"
-        if self.push is not None and self.push.outcome == "rolled_back":
-            return f"{run}: blocked, nothing was pushed. {self.push.reason}"
+        if self.push is not None and self.push.outcome != "not_pushed" and self.push.blocked:
+            done = "what was published was withdrawn" if self.push.withdrawn else "nothing was pushed"
+            return f"{run}: blocked, {done}. {self.push.reason}"
         if self.push is not None and self.push.outcome != "not_pushed":
             return f"{run}: {self.push.outcome.replace('_', ' ')}, version {self.push.version}. {self.push.reason}"
         told = {

@@ -62,8 +62,6 @@ LATER: tuple[Later, ...] = (
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
     Later("training.tune", "the search for hyperparameters"),
     Later("push.serving.base_path", "remote stores of versions", refuses=_is_remote, instead=_LOCAL),
-    Later("push.serving.server_version", "the check of the server's version"),
-    Later("push.serving.confirm", "confirmation by running servers"),
     Later("schedule", "scheduled retraining"),
     Later("kubeflow", "the Kubeflow runner"),
     Later("metadata.mysql", _STORES),

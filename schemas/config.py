@@ -456,9 +456,11 @@ class GatesConfig(Section):
 
 
 class InstanceConfig(Section):
-    """One server, by its gRPC address."""
+    """One server, by its gRPC address; its REST address, if that is to be asked too; who signed its TLS certificate."""
 
     grpc: Text
+    rest: Text | None = None
+    ca: Text | None = None
 
 
 class ConfirmConfig(Section):

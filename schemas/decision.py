@@ -19,6 +19,7 @@ __all__ = [
     "Approval",
     "Baseline",
     "Comparison",
+    "Confirmation",
     "DataDecision",
     "Decision",
     "EdgeDecision",
@@ -28,6 +29,7 @@ __all__ = [
     "Outcome",
     "Payload",
     "PushResult",
+    "Rehearsal",
     "Rung",
     "Verdict",
 ]
@@ -104,6 +106,21 @@ class Figure(_Record):
     why_not: str = ""
 
 
+class Rehearsal(_Record):
+    """What a payload did in a fresh process with the requests that it carries.
+
+    Attributes:
+        digest: of the payload.
+        golden, warm_up: how many requests were answered as they should be.
+        problem: what was wrong, in words that follow the payload's name; "" where nothing was.
+    """
+
+    digest: str
+    golden: int = 0
+    warm_up: int = 0
+    problem: str = ""
+
+
 class Figures(_Record):
     """What one node measured, of the candidate and of the champion.
 
@@ -112,6 +129,7 @@ class Figures(_Record):
         champion: digest of the champion's bytes; "" where there is none, or it was not measured.
         figures: of both, each with the digest of its payload.
         notes: what a reader should know beside the figures.
+        rehearsal: of the candidate; None where its requests were not run.
         why_no_champion: why there are no figures of the champion, in words; "" where there are, or none was given.
     """
 
@@ -119,6 +137,7 @@ class Figures(_Record):
     champion: str = ""
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
+    rehearsal: Rehearsal | None = None
     why_no_champion: str = ""
 
     def of(self, digest: str) -> tuple[Figure, ...]:
@@ -238,6 +257,8 @@ class Decision(_Record):
         config_digest: digest of the resolved configuration.
         approval: what a person decided after the gates; None where nobody did. The outcome follows it.
         edge: which `.tflite` file ships beside the SavedModel; None where none is made.
+        rehearsal: what the payload did with the requests that it carries; None where nobody has run them yet.
+        head: the largest version number that the base path had used when this was decided; None where that is not known.
     """
 
     outcome: Outcome
@@ -250,6 +271,28 @@ class Decision(_Record):
     config_digest: str = ""
     approval: Approval | None = None
     edge: EdgeDecision | None = None
+    rehearsal: Rehearsal | None = None
+    head: int | None = None
+
+
+class Confirmation(_Record):
+    """What became of a new version on one server.
+
+    Attributes:
+        instance: its gRPC address.
+        confirmed: whether it serves the version and answers as the trained model did.
+        state: the last state that it told of the version; "" where it told none.
+        problem: what was wrong, the server's own words among it; "" where nothing was.
+        asked: over which interfaces it answered golden requests.
+        seconds: since the version was published.
+    """
+
+    instance: str
+    confirmed: bool
+    state: str = ""
+    problem: str = ""
+    asked: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 class PushResult(_Record):
@@ -259,21 +302,36 @@ class PushResult(_Record):
         pushed: True where a new version was published.
         version: the version that holds the payload: the new one, or the one that already did; None where blocked.
         destination: path of that version's directory, or "".
-        outcome: `pushed`, `already_served`, `not_pushed`, or `rolled_back` where these bytes were rolled back before and
-            nobody has allowed them since.
+        outcome: `pushed`; `already_served`; `not_pushed` where the decision forbids it; `rolled_back` where these bytes
+            were rolled back before and nobody has allowed them since; `refused` where the payload does not do what it
+            should, the server is too old for it, or a rollback was made since the decision; `not_confirmed` where a server
+            did not take the new version, which was then withdrawn.
         reason: in one sentence.
         removed: the versions that retention removed afterwards.
+        rehearsal: what the payload did in a fresh process before it was published; None where nothing was published.
+        confirmations: of the servers that were waited for.
+        withdrawn: the number of the version that was published and moved out again; it is not used again.
+        warnings: what a reader should know although the push was made.
         edge: what was done with the `.tflite` file that was chosen; None where none is made.
     """
 
     pushed: bool
-    outcome: Literal["pushed", "already_served", "not_pushed", "rolled_back"]
+    outcome: Literal["pushed", "already_served", "not_pushed", "rolled_back", "refused", "not_confirmed"]
     digest: str
     version: int | None = None
     destination: str = ""
     reason: str
     removed: tuple[int, ...] = ()
+    rehearsal: Rehearsal | None = None
+    confirmations: tuple[Confirmation, ...] = ()
+    withdrawn: int | None = None
+    warnings: tuple[str, ...] = ()
     edge: PushResult | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """True where the candidate does not serve although it may have been admitted."""
+        return self.outcome in ("not_pushed", "rolled_back", "refused", "not_confirmed")
 
 
 class Anomaly(_Record):

@@ -15,7 +15,8 @@
         |-- StoreBusyError         1   another publisher holds the base path's lock
         |-- DigestMismatchError    1   bytes are not the ones that were measured
         |-- NotAPayloadError       1   a directory is not a servable payload
-        `-- RolledBackError        3   the bytes were rolled back, and nobody has allowed them since
+        |-- RolledBackError        3   the bytes were rolled back, and nobody has allowed them since
+        `-- SupersededError        3   a rollback was made since it was decided to publish
 
 The exit codes are those of the command line: 0 done, 1 failed, 2 bad configuration or usage, 3 blocked, 4 waits for
 approval. A block is no error: it is a `schemas.decision.Decision`.
@@ -46,6 +47,7 @@ __all__ = [
     "SatisficeError",
     "StoreBusyError",
     "StoreError",
+    "SupersededError",
     "UserModuleError",
     "close_match",
     "find_cause",
@@ -243,6 +245,12 @@ class NotAPayloadError(StoreError):
 
 class RolledBackError(StoreError):
     """The bytes were rolled back: they are not published again until somebody allows it."""
+
+    exit_code = 3
+
+
+class SupersededError(StoreError):
+    """Somebody rolled back since it was decided to publish: the decision knew nothing of what serves now."""
 
     exit_code = 3
 

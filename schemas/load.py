@@ -312,6 +312,7 @@ _PATHS = (
     ("serving.tls.certificate", False, "a PEM file"),
     ("serving.tls.authority", False, "a PEM file"),
     ("serving.tls.client_authority", False, "a PEM file"),
+    ("push.serving.confirm.instances.*.ca", False, "a certificate in PEM format"),
     ("metadata.sqlite.path", False, "a file, or a path where nothing is"),
 )
 
@@ -319,18 +320,18 @@ _PATHS = (
 def _with_absolute_paths(raw: Any, folder: Path, faults: list[Fault]) -> Any:
     """A copy with `~` and relative paths made absolute; a URI stays as it is."""
     for dotted, is_folder, expected in _PATHS:
-        for _, value in values_at(raw, dotted.split(".")):
+        for path, value in list(values_at(raw, dotted.split("."))):
             if not isinstance(value, str) or not value or "://" in value:
                 continue
             home = os.path.expanduser(value)
             absolute = os.path.abspath(folder / home)
-            raw = _put(raw, dotted.split("."), absolute)
+            raw = _put(raw, path.split("."), absolute)
             if home.startswith("~"):
-                faults.append(Fault(dotted, "names a user who has no home here", expected, spell(value)))
+                faults.append(Fault(path, "names a user who has no home here", expected, spell(value)))
             elif is_folder and os.path.isfile(absolute):
-                faults.append(Fault(dotted, "is a file", expected, spell(value)))
+                faults.append(Fault(path, "is a file", expected, spell(value)))
             elif not is_folder and os.path.isdir(absolute):
-                faults.append(Fault(dotted, "is a directory", expected, spell(value)))
+                faults.append(Fault(path, "is a directory", expected, spell(value)))
     return raw
 
 

@@ -129,7 +129,7 @@ def approve(store: Any, lineage: Lineage, waiting: Pending, approval: Approval) 
         (output,) = _artifacts(store, execution.id, "decision", metadata_store_pb2.Event.OUTPUT)
         decision = Decision.model_validate_json(output.custom_properties[RECORD_PROPERTY].string_value)
     result = _push(store, waiting, decision, output, push)
-    _finish(store, execution, "blocked" if result.outcome == "rolled_back" else result.outcome)
+    _finish(store, execution, "blocked" if result.blocked else result.outcome)
     return decision, result
 
 

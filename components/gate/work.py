@@ -48,6 +48,12 @@ def judge(call: Call) -> None:
         _champion(call.any("served"), measured, call.parameters.get("accept_without_champion", "")),
         call.parameters["config_digest"],
     )
+    decision = decision.model_copy(
+        update={
+            "rehearsal": next((one.rehearsal for one in measured if one.rehearsal is not None), None),
+            "head": _head(call.any("served")),
+        }
+    )
     files = call.any("tflite")
     if files is not None:
         edge = _edge(call, files, gates, digest)
@@ -113,6 +119,16 @@ def _figures(artifact: Any, digest: str) -> Figures:
             remedy=remedy,
         )
     return figures
+
+
+def _head(pushed: Any | None) -> int | None:
+    """The newest version when the champion was looked up; None where its record does not tell."""
+    if pushed is None:
+        return 0
+    noted = pushed.custom_properties["head"].int_value
+    if noted or pushed.custom_properties["act"].string_value == "label_rollback":
+        return noted or None
+    return int(pushed.custom_properties["version"].int_value)
 
 
 def _champion(pushed: Any | None, measured: list[Figures], accepted: str) -> Champion | None:

@@ -24,7 +24,7 @@ _PUSHED_MODEL = "PushedModel"
 _Artifact, _Event, _Execution = metadata_store_pb2.Artifact, metadata_store_pb2.Event, metadata_store_pb2.Execution
 
 
-def record_act(store: Any, pipeline: str, act: StoreAct, serves: Manifest | None = None) -> int:
+def record_act(store: Any, pipeline: str, act: StoreAct, serves: Manifest | None = None, head: int = 0) -> int:
     """Records an act.
 
     Args:
@@ -32,6 +32,7 @@ def record_act(store: Any, pipeline: str, act: StoreAct, serves: Manifest | None
         pipeline: name of the pipeline whose base path it is.
         act: what was done.
         serves: the manifest of the version that serves because of it; None where the act changes nothing of that.
+        head: the newest version of the base path, where that is another one; 0 where it is not.
 
     Returns:
         The id of the execution that stands for it.
@@ -44,7 +45,7 @@ def record_act(store: Any, pipeline: str, act: StoreAct, serves: Manifest | None
     outputs = []
     if serves is not None:
         path = _Event.Path(steps=[_Event.Path.Step(key="pushed_model"), _Event.Path.Step(index=0)])
-        outputs.append((_pushed_model(store, act, serves), _Event(type=_Event.OUTPUT, path=path)))
+        outputs.append((_pushed_model(store, act, serves, head), _Event(type=_Event.OUTPUT, path=path)))
     execution_id, _, _ = store.put_execution(execution, outputs, [_context(store, pipeline)])
     return int(execution_id)
 
@@ -104,7 +105,7 @@ def rollback_act(manifest: Manifest, base_path: str) -> StoreAct:
     )
 
 
-def _pushed_model(store: Any, act: StoreAct, serves: Manifest) -> Any:
+def _pushed_model(store: Any, act: StoreAct, serves: Manifest, head: int) -> Any:
     """A PushedModel as the Pusher puts it out, for the model artifact that the version's manifest names."""
     result = PushResult(
         pushed=True,
@@ -117,7 +118,7 @@ def _pushed_model(store: Any, act: StoreAct, serves: Manifest) -> Any:
     record = PushRecord(result, makes_champion=True, pushed_at=act.at)
     artifact = _Artifact(type_id=_pushed_model_type(store), uri=result.destination, state=_Artifact.LIVE)
     _set(artifact, record.properties(_model_id(serves), act.base_path, serves.kind))
-    _set(artifact, {"act": act.kind, "rolled_back_to": act.to_version or 0})
+    _set(artifact, {"act": act.kind, "rolled_back_to": act.to_version or 0, "head": head or serves.version})
     _set(artifact, {RECORD_PROPERTY: result.model_dump_json()})
     return artifact
 

@@ -24,7 +24,8 @@ class Happening:
 
     Attributes:
         at: when, UTC, by the clock of whoever did it.
-        kind: `push`, or the kind of the act (`schemas.act`).
+        kind: `push`, the kind of the act (`schemas.act`), or `withdraw`: the version was moved out again, because a server
+            did not take it.
         version, digest: what it is about; None and "" where it is about none.
         by, why: who and for what reason.
         run: the run that pushed, or "".
@@ -85,6 +86,7 @@ def history(
         known += [*_pushes(lineage, store, pipeline, base_path), *map(_of_act, acts(store, pipeline, base_path))]
     told = {one.version for one in known if one.kind in _SERVES}
     known += [_of_manifest(manifest) for manifest in manifests if manifest.version not in told]
+    known += [_of_withdrawal(manifest) for manifest in manifests if manifest.withdrawn is not None]
     serving = sorted((one for one in known if one.kind in _SERVES), key=lambda one: one.version or 0)
     return _merged(serving, sorted((one for one in known if one.kind not in _SERVES), key=lambda one: one.at))
 
@@ -96,18 +98,20 @@ def served_at(happenings: Iterable[Happening], at: datetime) -> Serving:
         happenings: from `history`.
         at: the time, with its zone.
     """
-    since: Happening | None = None
+    served: list[Happening] = []
     labels: dict[str, int] = {}
     for one in happenings:
         if one.at > at:
             continue
         if one.kind in _SERVES:
-            since = one
+            served.append(one)
+        elif one.kind == "withdraw":
+            served = [other for other in served if other.version != one.version]
         elif one.kind in ("label", "label_rollback") and one.version is not None:
             labels[one.label] = one.version
         elif one.kind == "unlabel":
             labels.pop(one.label, None)
-    return Serving(at, since, labels)
+    return Serving(at, served[-1] if served else None, labels)
 
 
 def _pushes(lineage: Lineage, store: Any, pipeline: str, base_path: str) -> list[Happening]:
@@ -179,6 +183,21 @@ def _of_manifest(manifest: Manifest) -> Happening:
         run=source.get("run", ""),
         from_version=rollback.from_version if rollback else None,
         to_version=rollback.to if rollback else None,
+        known_to="base path",
+    )
+
+
+def _of_withdrawal(manifest: Manifest) -> Happening:
+    mark = manifest.withdrawn
+    assert mark is not None, "only a version that was withdrawn"
+    return Happening(
+        at=mark.at,
+        kind="withdraw",
+        version=manifest.version,
+        digest=manifest.digest,
+        by=mark.by,
+        why=mark.reason,
+        run=manifest.provenance.get("run", ""),
         known_to="base path",
     )
 

@@ -1,7 +1,8 @@
 """What a measuring process does: `python -m components.profiler.child JOB RESULT PARENT`.
 
 A `payload` job loads one payload into a fresh process and tells its memory and its answers; a `latency` job loads all
-payloads into one process and times them in turns. A fault of a payload becomes `problem`, in words, in the result.
+payloads into one process and times them in turns; a `rehearsal` job loads one and runs the requests that it carries. A
+fault of a payload becomes `problem`, in words, in the result.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ def _payload(job: Mapping[str, Any]) -> dict[str, Any]:
     """Memory, parameters, and answers to the rows of parity.
 
     Job: `path`; `columns` (name in a request to column); `requests` and `parity`, files of rows, the second "" where no
-    answers are wanted; `batch_sizes`; `answers`, the file to write. The memory is that of loading and running, beyond
-    what this process held when it had TensorFlow's runtime and had run an empty graph.
+    answers are wanted; `batch_sizes`; `answers`, the file to write; `rehearse`, whether it has to answer the
+    requests that it carries. The memory is that of loading and running, beyond what this process held when it had
+    TensorFlow's runtime and had run an empty graph.
     """
     from components.profiler.served import ServedModel, parameters
 
@@ -81,7 +83,27 @@ def _payload(job: Mapping[str, Any]) -> dict[str, Any]:
     if job["parity"]:
         arrays, result["problems"] = _answers(model, Rows.load(Path(job["parity"])), job["columns"])
         save_arrays(Path(job["answers"]), arrays)
+    if job["rehearse"]:
+        result["rehearsal"] = _rehearsed(model, job["path"])
     return result
+
+
+def _rehearsal(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Loads the payload at `path` and runs the requests that it carries."""
+    from components.profiler.served import ServedModel
+
+    return _rehearsed(ServedModel(job["path"]), job["path"])
+
+
+def _rehearsed(model: Any, path: str) -> dict[str, Any]:
+    """How many golden and warm-up requests were answered as they should be, and what was wrong, in words."""
+    from components.profiler.rehearsal import rehearse
+
+    try:
+        return rehearse(model, path)
+    except Exception as error:  # noqa: BLE001 - as in `main`
+        _log.exception("the rehearsal failed")
+        return {"golden": 0, "warm_up": 0, "problem": _in_words(error)}
 
 
 def _run_empty_graph() -> None:
@@ -173,7 +195,11 @@ def _calls(call: Callable[..., Any], tensors: list[Array], size: int) -> list[Ca
     return [bound(_batch(tensors, size, number)) for number in range(_DISTINCT_REQUESTS)]
 
 
-_JOBS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"payload": _payload, "latency": _latency}
+_JOBS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "payload": _payload,
+    "latency": _latency,
+    "rehearsal": _rehearsal,
+}
 
 
 def _ask_for_quiet() -> None:

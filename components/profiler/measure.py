@@ -17,7 +17,7 @@ from components.profiler.rows import Rows
 from components.profiler.spawn import Child, Outcome
 from components.profiler.statistics import Estimate, mean, paired_p50_ratio, percentile, percentile_ratio
 from components.trainer.reference import Reference
-from schemas.decision import Against, Figure, Figures
+from schemas.decision import Against, Figure, Figures, Rehearsal
 from schemas.metrics import PROFILED
 from serving import payload
 
@@ -157,6 +157,7 @@ class _Session:
             champion=champion.digest if champion else "",
             figures=tuple(figures),
             notes=tuple(self.notes),
+            rehearsal=_rehearsal(self.payloads["candidate"], outcomes["candidate"]),
             why_no_champion=f"it {problems['champion']}" if champion and problems["champion"] else "",
         )
 
@@ -185,6 +186,7 @@ class _Session:
             "parity": str(self.folder / "parity.npz") if compared else "",
             "answers": str(self.folder / "answers.npz"),
             "batch_sizes": list(self.needs.sizes),
+            "rehearse": name == "candidate",
         }
         return Child(_CHILD, job, self.folder, name)
 
@@ -434,6 +436,13 @@ class _Session:
             how=f"profiler: {how}" if how and value is not None else "profiler",
             **more,
         )
+
+
+def _rehearsal(candidate: Measured, outcome: Outcome) -> Rehearsal | None:
+    """What the candidate answered to the requests that it carries; None where its process told nothing of that."""
+    if outcome.result is None:
+        return None
+    return Rehearsal(digest=candidate.digest, **outcome.result["rehearsal"])
 
 
 def _ratio(ours: Array, theirs: Array, q: float, seed: int) -> Estimate:

@@ -1,20 +1,63 @@
-"""Does what a decision says: publishes the very bytes that were measured, or says why nothing is touched. No TFX."""
+"""Does what a decision says: publishes the very bytes that were measured, or says why nothing is touched. No TFX.
+
+A push takes up to four steps. `Checks.refusal` looks at the payload before anything is touched; `VersionStore.publish`
+refuses what was rolled back, and what a rollback made meanwhile has overtaken; `Checks.confirm` has servers load the new
+version and answer; and a version that a server does not take is withdrawn. Only then do old versions go.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from schemas.decision import Decision, Payload, PushResult
-from schemas.errors import RolledBackError, StoreError
+from schemas.decision import Confirmation, Decision, Payload, PushResult, Rehearsal
+from schemas.errors import RolledBackError, StoreError, SupersededError
+from serving.confirm import refused_by
 from serving.store import Published, Version, VersionStore
 
-__all__ = ["PushRecord", "push", "served_state"]
+__all__ = ["Checks", "Inspected", "PushRecord", "push", "served_state"]
 
 _SHORT = 12
+_PUSHER = "the Pusher"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was found out about a payload before it is published.
+
+    Attributes:
+        refusal: why it must not be published, in words that follow `the payload`; "" where it may.
+        rehearsal: what it did with the requests that it carries; None where they were not run.
+        warnings: what a reader should know, one sentence each.
+    """
+
+    refusal: str = ""
+    rehearsal: Rehearsal | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _nothing() -> Inspected:
+    return Inspected()
+
+
+def _nobody(_version: int) -> tuple[Confirmation, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What else a push depends on.
+
+    Attributes:
+        inspect: looks at the payload before it is published.
+        confirm: has servers load a version that was published, and says what each did.
+    """
+
+    inspect: Callable[[], Inspected] = _nothing
+    confirm: Callable[[int], tuple[Confirmation, ...]] = _nobody
 
 
 @dataclass(frozen=True)
@@ -63,6 +106,7 @@ def push(
     store: VersionStore,
     provenance: Mapping[str, str],
     keep_versions: int | None = None,
+    checks: Checks | None = None,
 ) -> PushRecord:
     """Publish `payload` if `decision` admits it, then remove versions that are too old.
 
@@ -72,6 +116,7 @@ def push(
         store: where to.
         provenance: for the version's manifest.
         keep_versions: how many of the newest versions stay, beside those that are pinned or labelled; None for all.
+        checks: what else the push depends on; None for nothing.
 
     Raises:
         DigestMismatchError: the payload's bytes are not the ones that were measured.
@@ -79,12 +124,24 @@ def push(
     """
     if decision.outcome in ("block", "pending"):
         return _not_pushed(decision)
+    checks = checks or Checks()
     before = store.newest()
+    due = decision.outcome == "push" or bool(store.why_not_served(decision.digest))
+    found = checks.inspect() if due else Inspected()
+    if found.refusal:
+        return _refused(decision, f"the payload {found.refusal}", found)
     try:
-        published = store.publish(payload, decision.digest, provenance, above=decision.champion_version or 0)
+        published = store.publish(
+            payload, decision.digest, provenance, above=decision.champion_version or 0, head=decision.head
+        )
     except RolledBackError as error:
         return _rolled_back(decision, error)
+    except SupersededError as error:
+        return _refused(decision, f"{error.thing} {error.problem}", found, error.remedy)
     new = published.outcome == "pushed"
+    confirmations = checks.confirm(published.version) if due else ()
+    if refused_by(confirmations):
+        return _withdrawn(decision, store, published, found, confirmations)
     removed, trouble = _retain(store, keep_versions)
     result = PushResult(
         pushed=new,
@@ -94,6 +151,9 @@ def push(
         destination=str(published.path),
         reason=_reason(decision, published) + _stranger(decision, before if new else None) + trouble,
         removed=removed,
+        rehearsal=found.rehearsal,
+        confirmations=confirmations,
+        warnings=found.warnings,
     )
     return PushRecord(result, new or decision.outcome == "push", published.published_at)
 
@@ -129,6 +189,48 @@ def _rolled_back(decision: Decision, error: RolledBackError) -> PushRecord:
     reason = f"{error.thing} {error.problem}"
     result = PushResult(
         pushed=False, outcome="rolled_back", digest=decision.digest, reason=f"{_sentence(reason)} {error.remedy}"
+    )
+    return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _refused(decision: Decision, why: str, found: Inspected, remedy: str = "") -> PushRecord:
+    result = PushResult(
+        pushed=False,
+        outcome="refused",
+        digest=decision.digest,
+        reason=f"{_sentence(why)} {remedy}".rstrip(),
+        rehearsal=found.rehearsal,
+        warnings=found.warnings,
+    )
+    return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _withdrawn(
+    decision: Decision,
+    store: VersionStore,
+    published: Published,
+    found: Inspected,
+    confirmations: tuple[Confirmation, ...],
+) -> PushRecord:
+    """Moves a version out that a server did not take: a server that starts would fail on it, again and again."""
+    why = f"version {published.version} was not confirmed by {refused_by(confirmations)}"
+    withdrawn: int | None = published.version
+    try:
+        store.withdraw(published.version, by=_PUSHER, reason=refused_by(confirmations))
+        left = store.newest()
+        now = f"It was withdrawn; {f'version {left.number} serves' if left else 'no version is left'}."
+    except StoreError as error:
+        withdrawn = None
+        now = f"It could not be withdrawn and is still there: {error.thing} {error.problem.rstrip('.')}."
+    result = PushResult(
+        pushed=False,
+        outcome="not_confirmed",
+        digest=decision.digest,
+        reason=f"{_sentence(why)} {now}",
+        rehearsal=found.rehearsal,
+        confirmations=confirmations,
+        withdrawn=withdrawn,
+        warnings=found.warnings,
     )
     return PushRecord(result, makes_champion=False, pushed_at=None)
 

@@ -1,4 +1,10 @@
-"""Reads the decision, has the candidate published or not, and writes down which. No TFX."""
+"""Reads the decision, has the candidate published or not, and writes down which. No TFX.
+
+The payload is rehearsed before it is published: loaded into a fresh process, where its golden and warm-up requests are run.
+The Profiler does that with the very process in which it measures the payload, and the decision carries what came of it
+under the payload's digest: a push then loads nothing again. Where no Profiler ran, a process is started here, which takes
+about a second.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from components.lineage.served import saved_model_of
-from components.pusher.publish import PushRecord, push, served_state
+from components.pusher.publish import Checks, Inspected, PushRecord, push, served_state
+from components.pusher.rehearse import rehearse
 from components.tflite.edge import for_devices, push_file, push_state, vocabularies_of
 from components.work import Call, write_record
-from schemas.config import EdgeConfig, PushConfig
-from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, Payload, PushResult
+from schemas.config import EdgeConfig, PushConfig, ServingPushConfig
+from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Confirmation, Decision, Payload, PushResult
 from schemas.tflite import EXPORT_FILE, Export
-from serving import payload
+from serving import payload, saved_model_file
+from serving.compatible import compatible
+from serving.golden import read_golden
 from serving.store import VersionStore
 
 __all__ = ["publish_candidate", "state_before"]
@@ -35,6 +44,7 @@ def publish_candidate(call: Call) -> None:
         VersionStore(serving.base_path),
         _provenance(call, model, decision),
         serving.keep_versions,
+        _checks(serving, saved_model_of(model), decision, call.parameters["pipeline_name"]),
     )
     result = record.result
     files = call.any("tflite")
@@ -53,6 +63,39 @@ def state_before(decision: Decision, config: PushConfig) -> str:
     """
     state = served_state(decision, VersionStore(config.serving.base_path))
     return f"{state} edge {push_state(decision, config.edge.base_path)}" if config.edge and decision.edge else state
+
+
+def _checks(serving: ServingPushConfig, model: Path, decision: Decision, name: str) -> Checks:
+    """What the push depends on: the payload's own requests, the server's version, and servers that load it."""
+
+    def inspect() -> Inspected:
+        rehearsal = decision.rehearsal
+        if rehearsal is None or rehearsal.digest != decision.digest:
+            rehearsal = rehearse(model, decision.digest)
+        refusal = rehearsal.problem
+        warnings: tuple[str, ...] = ()
+        if not refusal and serving.server_version is not None:
+            refusal, warnings = _judged(model, serving.server_version)
+        return Inspected(refusal, rehearsal, warnings)
+
+    def confirm(version: int) -> tuple[Confirmation, ...]:
+        if serving.confirm is None:
+            return ()
+        from serving.confirm import confirm as ask
+
+        return ask(serving.confirm, name, version, read_golden(model))
+
+    return Checks(inspect, confirm)
+
+
+def _judged(model: Path, server: str) -> tuple[str, tuple[str, ...]]:
+    """Why a server of that version does not load the model, and what is to be warned of."""
+    graphs = saved_model_file.read(model).meta_graphs
+    found = compatible(graphs[0].tensorflow, server)
+    sentence = f"{found.reason[:1].upper()}{found.reason[1:]}."
+    if found.verdict == "does_not":
+        return f"does not load in TF Serving {server}: {found.reason}", ()
+    return "", (sentence,) if found.verdict == "may_not" else ()
 
 
 def _push_file(

@@ -21,10 +21,11 @@ from components.trainer.cluster import run_cluster
 from components.trainer.compress import Compressed, compress, compression_of
 from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import Course, Fitted, fit, keras_for, seeded
+from components.trainer.golden import first_records, write_requests
 from components.trainer.inputs import Layout, block_rows, dataset, layout_of
 from components.trainer.member import as_work
 from components.trainer.preprocessing import Preprocessing
-from components.trainer.reference import write_reference
+from components.trainer.reference import read_reference, write_reference
 from components.trainer.resume import Resume, key_of
 from components.trainer.rows import Reader, rows_stated
 from components.trainer.scope import machine_of_tensorflow, prepare, serve
@@ -129,6 +130,11 @@ def train(fn_args: Any, plan: Plan) -> None:
         return
     model = small.model if small else fitted.model
     names = save(keras_for(training.backend), model, preprocessing, layout, raw_spec, fn_args.serving_model_dir)
+    reference = read_reference(run_dir)
+    records = first_records(fn_args.eval_files if reference else fn_args.train_files)
+    write_requests(
+        Path(fn_args.serving_model_dir), records, reference.predictions if reference else None, raw_spec, names
+    )
     record = {
         **fitted.as_record(),
         **_vocabularies(fitted, fn_args, transformed),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from runners.local.graph import Node
 from runners.local.jobs import cause_of
 from runners.local.records import Artifacts, Records
 from runners.local.template import Done
-from schemas.config import PushConfig
 from schemas.errors import find_cause
 
 __all__ = ["is_light", "run_here"]
@@ -29,19 +27,9 @@ _WORK = {
 """Type of a node to the function that its TFX executor calls."""
 
 
-def _asks_servers(node: Node) -> bool:
-    """Whether a push waits for servers, which takes TensorFlow's messages, and time that others should not lose."""
-    return PushConfig.model_validate_json(str(node.parameters["push"])).serving.confirm is not None
-
-
-_HEAVY: dict[str, Callable[[Node], bool]] = {"components.pusher.component.Pusher": _asks_servers}
-"""Types whose nodes are light only where this is false."""
-
-
 def is_light(node: Node) -> bool:
     """Whether a node is run in this process."""
-    heavy = _HEAVY.get(node.type)
-    return node.type in _WORK and not (heavy is not None and heavy(node))
+    return node.type in _WORK
 
 
 def run_here(node: Node, records: Records, inputs: Artifacts, root: str, run_id: str, log: Path) -> Done:

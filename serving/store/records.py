@@ -33,6 +33,14 @@ class Rollback(_Record):
     reason: str
 
 
+class Mark(_Record):
+    """Who set a mark, when (UTC) and why."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+
+
 class Manifest(_Record):
     """What one version consists of; stands beside the version, and is durable before the version is visible.
 
@@ -45,6 +53,7 @@ class Manifest(_Record):
         provenance: where the payload comes from, in the publisher's own keys (pipeline, model artifact, ...).
         rollback: set where the version was made by a rollback; its provenance is then that of the older version.
         published_at: when, UTC, by the publisher's clock.
+        withdrawn: set where the version was moved out again because a server did not take it.
     """
 
     format: Literal[1] = 1
@@ -55,20 +64,13 @@ class Manifest(_Record):
     provenance: dict[str, str] = {}
     rollback: Rollback | None = None
     published_at: datetime
+    withdrawn: Mark | None = None
 
 
 class State(_Record):
     """What the store remembers when directories vanish: the largest number ever used."""
 
     largest_version: int
-
-
-class Mark(_Record):
-    """Who set a mark, when (UTC) and why."""
-
-    by: str
-    at: datetime
-    reason: str = ""
 
 
 class Refusal(Mark):

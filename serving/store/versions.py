@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from schemas.errors import DigestMismatchError, RolledBackError, StoreError
+from schemas.errors import DigestMismatchError, RolledBackError, StoreError, SupersededError
 from serving.payload import digest_of, files
 from serving.store.read import Version
 from serving.store.records import Manifest, Mark, Marks, Refusal, Rollback
@@ -62,7 +62,13 @@ class VersionStore(StoreWriter):
     # --- publishing ---------------------------------------------------------------------------------------------------
 
     def publish(
-        self, payload: str | os.PathLike[str], expected_digest: str, provenance: Mapping[str, str], *, above: int = 0
+        self,
+        payload: str | os.PathLike[str],
+        expected_digest: str,
+        provenance: Mapping[str, str],
+        *,
+        above: int = 0,
+        head: int | None = None,
     ) -> Published:
         """Make the payload the newest version, unless it already is.
 
@@ -73,11 +79,13 @@ class VersionStore(StoreWriter):
             expected_digest: of the bytes that were measured.
             provenance: where the payload comes from, for the manifest.
             above: a number that was used here as others remember, should the base path itself have vanished.
+            head: the newest version when it was decided to publish; None where that is not known.
 
         Raises:
             DigestMismatchError: the payload's bytes, or the copied ones, are not those of `expected_digest`.
             NotAPayloadError: `payload` is none.
             RolledBackError: these bytes were rolled back, and nobody has allowed them since.
+            SupersededError: the newest version was made by a rollback that came after `head`.
             StoreBusyError: another publisher kept the lock for longer than `lock_timeout_s`.
             StoreError: the disk refuses. As in the cases above, no version was made and none was touched, unless the
                 message says that the new version is visible.
@@ -91,6 +99,7 @@ class VersionStore(StoreWriter):
             why = self.why_not_served(expected_digest)
             if not why:
                 return self._already_served()
+            self._refuse_superseded(head, provenance)
             manifest = self._publish_new(held, source, contents, provenance, above=above)
         return self._published(manifest, why)
 
@@ -133,6 +142,29 @@ class VersionStore(StoreWriter):
                 marks=self._with_refusal(serving, target.digest, by, reason),
             )
         return self._published(manifest, f"rolled back to version {to}: {reason}")
+
+    def withdraw(self, version: int, *, by: str, reason: str) -> Manifest:
+        """Move a version out that a server did not take, so that a server that starts does not fail on it.
+
+        Its number is not used again, and its manifest says who withdrew it, when and why. The version before it becomes
+        the newest again, if there is one.
+
+        Raises:
+            StoreBusyError, StoreError: as `publish`; the version is pinned or labelled, or is not there.
+        """
+        with self._locked():
+            manifest = self.manifest(version)
+            if version in self.marks().held:
+                raise StoreError(
+                    f"version {version}",
+                    "was pinned or labelled meanwhile, so it was not withdrawn",
+                    remedy="Take the mark away, then roll back.",
+                )
+            manifest = manifest.model_copy(update={"withdrawn": Mark(by=by, at=self._clock(), reason=reason)})
+            with self._explained(f"note that version {version} is withdrawn", "Roll back, or withdraw it by hand."):
+                self._replace(self.manifest_path(version), manifest.model_dump_json(indent=1))
+            self._discard(version)
+            return manifest
 
     def allow(self, digest: str) -> tuple[str, Refusal]:
         """Let a digest that was rolled back be published again.
@@ -285,6 +317,23 @@ class VersionStore(StoreWriter):
 
     # --- what these share ---------------------------------------------------------------------------------------------
 
+    def _refuse_superseded(self, head: int | None, provenance: Mapping[str, str]) -> None:
+        """Another pipeline's rollback is none of this one's: nothing was decided against it."""
+        newest = self.newest()
+        if head is None or newest is None or newest.number <= head or not newest.digest:
+            return
+        manifest = self.manifest(newest.number)
+        rollback = manifest.rollback
+        ours = provenance.get("pipeline", "")
+        if rollback is None or manifest.provenance.get("pipeline", ours) != ours:
+            return
+        raise SupersededError(
+            f"version {newest.number} of {self.base_path}",
+            f"was made by a rollback to version {rollback.to} on {manifest.published_at:%Y-%m-%d %H:%M:%S} UTC by"
+            f" {rollback.by}, after it was decided to publish: {rollback.reason}",
+            remedy="Run again: the candidate is then judged against what serves now.",
+        )
+
     def _already_served(self) -> Published:
         newest = self.newest()
         if newest is None:  # pragma: no cover  (why_not_served has just seen it)
@@ -310,11 +359,14 @@ class VersionStore(StoreWriter):
         if version in there or (damaged_too and self._is_visible(version)):
             return
         gone = self.removed_manifest(version)
+        problem = f"of {self.base_path} was removed by retention" if gone else f"is not in {self.base_path}"
+        if gone and gone.withdrawn:
+            problem = f"of {self.base_path} was withdrawn by {gone.withdrawn.by}: {gone.withdrawn.reason}"
         raise StoreError(
             f"version {version}",
-            f"of {self.base_path} was removed by retention" if gone else f"is not in {self.base_path}",
+            problem,
             expected=", ".join(map(str, there)) or "a version; there is none",
-            remedy="Raise push.serving.keep_versions, or pin what must stay." if gone else "",
+            remedy="Raise push.serving.keep_versions, or pin what must stay." if gone and not gone.withdrawn else "",
         )
 
     def _with_refusal(self, left: Version | None, arrived: str, by: str, reason: str) -> Marks:

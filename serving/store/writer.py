@@ -237,6 +237,10 @@ class StoreWriter(StoreReader):
         for name in names:
             if name.startswith(TRASH):
                 self._empty_trash(self.base_path / name, act)
+        newest = self.newest()
+        manifest = self._manifest_or_none(newest.number) if newest and newest.digest else None
+        if manifest is not None and manifest.withdrawn is not None:
+            self._discard(manifest.version)
 
     # --- small files --------------------------------------------------------------------------------------------------
 

@@ -77,6 +77,9 @@ USED = {
     "gates.satisfy.*.max_ratio_to_champion",
     "push.serving.base_path",
     "push.serving.keep_versions",
+    "push.serving.server_version",
+    "push.serving.confirm.instances",
+    "push.serving.confirm.deadline_s",
     "push.edge.base_path",
     "push.edge.keep_versions",
     "serving.instances",
@@ -146,8 +149,6 @@ def test_full_configuration():
         "data.source.path",
         "data.source.window",
         "training.tune",
-        "push.serving.server_version",
-        "push.serving.confirm",
         "schedule",
         "kubeflow",
     ]

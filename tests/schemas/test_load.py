@@ -344,8 +344,6 @@ def test_unions_are_one_fault(faults):
         "kubeflow.resources.Trainer.cpu: is not valid; expected a whole number, or text as Kubernetes has it, such as "
         "'8Gi' or '500m'; got [1]",
         "kubeflow.resources.Trainer.gpu: unknown key; expected one of cpu, memory; got 'gpu' (did you mean 'cpu'?)",
-        'push.serving.confirm: not available yet: confirmation by running servers; expected this key left out; got {"in'
-        'stances": []}',
         'kubeflow: not available yet: the Kubeflow runner; expected this key left out; got {"image": "x", "resources": {"'
         'Trainer": {"cpu": [1], "gpu": 2}}}',
     ]

@@ -19,7 +19,7 @@ from components.lineage.reader import RECORD_PROPERTY
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
 from schemas.config import EdgeConfig, PushConfig, ServingPushConfig
-from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, PushResult
+from schemas.decision import DECISION_FILE, PUSH_RESULT_FILE, Decision, PushResult, Rehearsal
 from schemas.errors import DigestMismatchError
 from serving.payload import digest
 from serving.store import VersionStore
@@ -43,6 +43,7 @@ class Workshop:
             gates=(),
             reasons=("auc is below 0.75",),
             config_digest="c0ffee",
+            rehearsal=Rehearsal(digest=digest(self.model)),  # it is no model to load
         )
         folder = self.root / outcome
         folder.mkdir(exist_ok=True)

@@ -107,9 +107,9 @@ def test_a_foreign_failure_is_tried_again_in_the_same_execution(tmp_path: Path, 
     assert (pushed.custom_properties["version"].int_value, pushed.custom_properties["pushed"].int_value) == (1, 1)
 
 
-def test_a_push_that_asks_servers_is_left_to_a_worker(tmp_path: Path) -> None:
-    """It takes TensorFlow's messages."""
+def test_what_is_light(tmp_path: Path) -> None:
+    """A push too that asks servers: it takes no TensorFlow."""
     graph = Workshop(tmp_path).graph(confirm={"instances": [{"grpc": "127.0.0.1:8500"}]})
-    assert not is_light(graph.node("Pusher"))
+    assert is_light(graph.node("Pusher"))
     assert is_light(graph.node("Gate"))
     assert not is_light(graph.node("Model"))

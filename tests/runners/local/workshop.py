@@ -24,7 +24,7 @@ from runners.local.light import run_here
 from runners.local.records import Records
 from runners.local.template import Done
 from schemas.config import GatesConfig, MetadataConfig, PushConfig, SqliteConfig, TFLiteConfig
-from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figure, Figures
+from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figure, Figures, Rehearsal
 from schemas.tflite import EXPORT_FILE, Export, Variant, VariantRecord
 from serving.payload import digest
 
@@ -60,6 +60,7 @@ class Workshop:
         self.digest = digest(model)
         (self.candidate / "ModelRun" / TRAINING_FILE).write_text(json.dumps({"digest": self.digest}))
         figures = Figures(candidate=self.digest, figures=(Figure(metric="auc", value=auc, digest=self.digest, n=100),))
+        figures = figures.model_copy(update={"rehearsal": Rehearsal(digest=self.digest)})  # it is no model to load
         (self.candidate / "ModelEvaluation" / FIGURES_FILE).write_text(figures.model_dump_json())
         if self.edge:
             self._convert(graph, auc)

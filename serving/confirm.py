@@ -150,6 +150,8 @@ class _Asked:
 
     def _too_late(self) -> str:
         waited = f"after {self.deadline_s:g} s"
+        if self.last.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED")):
+            return f"it did not answer {waited}: {self.last}"
         if self.last and not self.state:
             return f"it did not know the version {waited}: {self.last}"
         return f"the version was still {self.state or 'unknown to it'} {waited}"

@@ -92,7 +92,7 @@ def _rehearsal(job: Mapping[str, Any]) -> dict[str, Any]:
     """Loads the payload at `path` and runs the requests that it carries."""
     from components.profiler.served import ServedModel
 
-    return _rehearsed(ServedModel(job["path"]), job["path"])
+    return {"rehearsal": _rehearsed(ServedModel(job["path"]), job["path"])}
 
 
 def _rehearsed(model: Any, path: str) -> dict[str, Any]:

@@ -26,4 +26,4 @@ def rehearse(model: Path, digest: str) -> Rehearsal:
         outcome = Child(_CHILD, job, Path(folder), "rehearsal").wait(_TIMEOUT_S)
     if outcome.result is None:
         return Rehearsal(digest=digest, problem=outcome.problem)
-    return Rehearsal(digest=digest, **outcome.result)
+    return Rehearsal(digest=digest, **outcome.result["rehearsal"])

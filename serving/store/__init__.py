@@ -1,5 +1,7 @@
 """The version store: a base path that TF Serving watches, into which payloads are published whole or not at all."""
 
+from __future__ import annotations
+
 from serving.store.disk import FileSystem
 from serving.store.fsck import Finding, find
 from serving.store.labels import Labels, labels_of
@@ -24,7 +26,23 @@ __all__ = [
     "Version",
     "VersionStore",
     "find",
+    "is_remote",
     "labels_of",
+    "open_versions",
     "repair",
     "version_number",
 ]
+
+
+def is_remote(base_path: str) -> bool:
+    """Whether a base path is in a bucket and not a directory."""
+    return base_path.startswith("gs://")
+
+
+def open_versions(base_path: str) -> VersionStore:
+    """The store on a base path: a directory, or `gs://BUCKET/PREFIX`."""
+    if not is_remote(base_path):
+        return VersionStore(base_path)
+    from serving.store.cloud import CloudVersionStore
+
+    return CloudVersionStore(base_path)

@@ -175,10 +175,14 @@ class StoreReader:
         if newest.digest != digest:
             return f"the newest version in {self.base_path}, {newest.number}, holds other bytes"
         try:
-            self.verify(newest.number)
+            self._unchanged(newest.number)
         except StoreError as error:
             return f"version {newest.number} is damaged ({error.thing} {error.problem})"
         return ""
+
+    def _unchanged(self, version: int) -> None:
+        """What `why_not_served` goes by; raises as `verify`."""
+        self.verify(version)
 
     def entries(self) -> list[tuple[int, str]]:
         """Number and name of everything that TF Serving takes for a version, largest first, `7` before `007`.

@@ -134,7 +134,7 @@ class VersionStore(StoreWriter):
             )
             manifest = self._publish_new(
                 held,
-                Version(to, self.base_path / str(to), target.digest).payload,
+                self._payload_of(to, target.digest),
                 target.files,
                 target.provenance,
                 above=above,
@@ -317,9 +317,16 @@ class VersionStore(StoreWriter):
 
     # --- what these share ---------------------------------------------------------------------------------------------
 
+    def _head(self) -> Version | None:
+        """What was published last."""
+        return self.newest()
+
+    def _payload_of(self, version: int, digest: str) -> Path:
+        return Version(version, self.base_path / str(version), digest).payload
+
     def _refuse_superseded(self, head: int | None, provenance: Mapping[str, str]) -> None:
         """Another pipeline's rollback is none of this one's: nothing was decided against it."""
-        newest = self.newest()
+        newest = self._head()
         if head is None or newest is None or newest.number <= head or not newest.digest:
             return
         manifest = self.manifest(newest.number)

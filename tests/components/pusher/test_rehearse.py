@@ -57,7 +57,7 @@ def no_variables(model):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (other_predictions, "answers otherwise than the trained model: serving_default answered 0."),
+        (other_predictions, "answers otherwise than the trained model: serving_default answered "),
         (torn_warm_up, "failed with DataLossError"),
         (unknown_request, "has no signature 'serving_defualt'"),
         (no_variables, "failed with ValueError: The passed save_path is not a valid checkpoint"),

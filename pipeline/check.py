@@ -22,6 +22,7 @@ from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, DataError, Fault, UserModuleError, close_match
 from schemas.load import LoadedConfig
 from schemas.metrics import PROFILED
+from serving.store import is_remote
 
 __all__ = ["check", "check_beside", "read_schema"]
 
@@ -182,7 +183,9 @@ def _files(pattern: str) -> list[str]:
 
 
 def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
-    places = [("push.serving.base_path", Path(config.push.serving.base_path)), ("(pipeline root)", root)]
+    places = [("(pipeline root)", root)]
+    if not is_remote(config.push.serving.base_path):
+        places.insert(0, ("push.serving.base_path", Path(config.push.serving.base_path)))
     if config.metadata.sqlite:
         places.append(("metadata.sqlite.path", Path(config.metadata.sqlite.path).parent))
     for key, folder in places:

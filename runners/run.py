@@ -403,11 +403,11 @@ def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -
 def _record_missed_rollbacks(store: Any, loaded: LoadedConfig) -> None:
     """A rollback that was cut off before it was recorded must not leave the old champion in the lineage."""
     from components.lineage.acts import record_missed_rollbacks
-    from serving.store import StoreReader
+    from serving.store import open_versions
 
     push = loaded.config.push
     for base_path in (push.serving.base_path, *([push.edge.base_path] if push.edge else [])):
-        record_missed_rollbacks(store, loaded.config.name, StoreReader(base_path), base_path)
+        record_missed_rollbacks(store, loaded.config.name, open_versions(base_path), base_path)
 
 
 def _compile(pipeline: Any, run_id: str) -> Any:

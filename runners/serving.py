@@ -19,6 +19,7 @@ from schemas.config import BatchingConfig, PipelineConfig
 from schemas.errors import ConfigError, Fault, SatisficeError
 from schemas.load import load_config
 from serving.client import Client, GrpcClient, Predictions, RestClient, read_rows, to_batches
+from serving.store import is_remote
 
 __all__ = ["PredictOptions", "ServeOptions", "predict", "serve", "tls_files"]
 
@@ -78,6 +79,14 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
         SatisficeError: a port is taken, or a model does not load where the server is strict.
     """
     loaded = load_config(config).config
+    if is_remote(loaded.push.serving.base_path):
+        fault = Fault(
+            "push.serving.base_path",
+            "is in a bucket, which the embedded server cannot watch",
+            "a directory, or a server of your own on the bucket",
+            loaded.push.serving.base_path,
+        )
+        raise ConfigError(str(config), [fault])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -45,13 +45,13 @@ class _Place:
     @classmethod
     def of(cls, config: Path, overrides: list[str] | None, payload: str = "saved_model") -> _Place:
         from schemas.load import load_config
-        from serving.store import VersionStore
+        from serving.store import open_versions
 
         # ML Metadata warns of what it raises as well; the error says it once.
         logging.getLogger("absl").setLevel(logging.ERROR)
         loaded = load_config(config, overrides or []).config
         base_path = _base_path(loaded.push, payload)
-        return cls(loaded.name, base_path, loaded.metadata, VersionStore(base_path))
+        return cls(loaded.name, base_path, loaded.metadata, open_versions(base_path))
 
     def open_lineage(self) -> Any:
         """The metadata store, for writing, with every rollback in it that the base path knows of."""
@@ -226,9 +226,13 @@ def fsck(
 ) -> None:
     """Find what is wrong with the base path and what TF Serving makes of it: exit code 1 where there are errors."""
     with errors(as_json, debug):
-        from serving.store import find, repair
+        from serving.store import find, is_remote, repair
 
         place = _Place.of(config, overrides, payload)
+        if is_remote(place.base_path):
+            raise _usage(
+                "push.serving.base_path", "is in a bucket, and fsck looks into directories", "verify", place.base_path
+            )
         if mend:
             opened = place.open_lineage()
             mended = repair(place.store)
@@ -296,7 +300,7 @@ def verify(
 
         place = _Place.of(config, overrides, payload)
         numbers = [version] if version is not None else place.store.numbers_with_manifest(place.store.manifests)
-        there = [one for one in sorted(numbers) if version is not None or (Path(place.base_path) / str(one)).exists()]
+        there = [one for one in sorted(numbers) if version is not None or place.store.has(one)]
         found: dict[int, str] = {}
         for one in there:
             try:

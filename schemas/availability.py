@@ -51,6 +51,10 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
+def _is_no_store(path: str) -> bool:
+    return _is_remote(path) and not path.startswith("gs://")
+
+
 _STORES = "a metadata store other than SQLite"
 _LOCAL = "a path on this machine"
 
@@ -61,7 +65,9 @@ LATER: tuple[Later, ...] = (
     Later("data.source.window", "windows of spans"),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
     Later("training.tune", "the search for hyperparameters"),
-    Later("push.serving.base_path", "remote stores of versions", refuses=_is_remote, instead=_LOCAL),
+    Later(
+        "push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=f"{_LOCAL}, or gs://BUCKET"
+    ),
     Later("schedule", "scheduled retraining"),
     Later("kubeflow", "the Kubeflow runner"),
     Later("metadata.mysql", _STORES),

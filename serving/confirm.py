@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from serving.client import RestClient
 from serving.golden import Golden, difference
 from serving.messages import from_tensor, messages, to_tensor
 
-__all__ = ["confirm", "refused_by"]
+__all__ = ["confirm"]
 
 _POLL_S = 0.1
 _CALL_S = 5.0
@@ -206,9 +205,3 @@ def _call(channel: Any, method: str, answers: Any, request: Any, timeout_s: floa
         method, request_serializer=lambda one: one.SerializeToString(), response_deserializer=answers.FromString
     )
     return ask(request, timeout=timeout_s)
-
-
-def refused_by(confirmations: Sequence[Confirmation]) -> str:
-    """Which servers did not take the version, and why, in words; "" where all did."""
-    wrong = [f"{one.instance}: {one.problem}" for one in confirmations if not one.confirmed]
-    return "; ".join(wrong)

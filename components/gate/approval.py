@@ -26,7 +26,7 @@ from schemas.config import PushConfig
 from schemas.decision import DECISION_FILE, Approval, Decision, EdgeDecision, Outcome, PushResult
 from schemas.errors import ApprovalError, DigestMismatchError
 from serving import payload
-from serving.store import StoreReader
+from serving.store import open_versions
 
 __all__ = ["Pending", "approve", "pending", "reject"]
 
@@ -187,7 +187,7 @@ def _refuse_what_is_overtaken(store: Any, lineage: Lineage, waiting: Pending, pu
 def _refuse_another_champion(
     store: Any, waiting: Pending, decision: Decision | EdgeDecision, base_path: str, problem: str
 ) -> None:
-    record_missed_rollbacks(store, waiting.pipeline, StoreReader(base_path), base_path)
+    record_missed_rollbacks(store, waiting.pipeline, open_versions(base_path), base_path)
     served = newest_push(store.get_artifacts_by_type("PushedModel"), base_path)
     digest = served.custom_properties["digest"].string_value if served is not None else ""
     if digest not in (decision.champion_digest, decision.digest):

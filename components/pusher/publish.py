@@ -8,14 +8,13 @@ version and answer; and a version that a server does not take is withdrawn. Only
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from schemas.decision import Confirmation, Decision, Payload, PushResult, Rehearsal
 from schemas.errors import RolledBackError, StoreError, SupersededError
-from serving.confirm import refused_by
 from serving.store import Published, Version, VersionStore
 
 __all__ = ["Checks", "Inspected", "PushRecord", "push", "served_state"]
@@ -140,7 +139,7 @@ def push(
         return _refused(decision, f"{error.thing} {error.problem}", found, error.remedy)
     new = published.outcome == "pushed"
     confirmations = checks.confirm(published.version) if due else ()
-    if refused_by(confirmations):
+    if _refused_by(confirmations):
         return _withdrawn(decision, store, published, found, confirmations)
     removed, trouble = _retain(store, keep_versions)
     result = PushResult(
@@ -213,10 +212,10 @@ def _withdrawn(
     confirmations: tuple[Confirmation, ...],
 ) -> PushRecord:
     """Moves a version out that a server did not take: a server that starts would fail on it, again and again."""
-    why = f"version {published.version} was not confirmed by {refused_by(confirmations)}"
+    why = f"version {published.version} was not confirmed by {_refused_by(confirmations)}"
     withdrawn: int | None = published.version
     try:
-        store.withdraw(published.version, by=_PUSHER, reason=refused_by(confirmations))
+        store.withdraw(published.version, by=_PUSHER, reason=_refused_by(confirmations))
         left = store.newest()
         now = f"It was withdrawn; {f'version {left.number} serves' if left else 'no version is left'}."
     except StoreError as error:
@@ -233,6 +232,12 @@ def _withdrawn(
         warnings=found.warnings,
     )
     return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _refused_by(confirmations: Sequence[Confirmation]) -> str:
+    """Which servers did not take the version, and why, in words; "" where all did."""
+    wrong = [f"{one.instance}: {one.problem}" for one in confirmations if not one.confirmed]
+    return "; ".join(wrong)
 
 
 def _retain(store: VersionStore, keep_versions: int | None) -> tuple[tuple[int, ...], str]:

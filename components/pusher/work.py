@@ -22,7 +22,7 @@ from schemas.tflite import EXPORT_FILE, Export
 from serving import payload, saved_model_file
 from serving.compatible import compatible
 from serving.golden import read_golden
-from serving.store import VersionStore
+from serving.store import open_versions
 
 __all__ = ["publish_candidate", "state_before"]
 
@@ -41,7 +41,7 @@ def publish_candidate(call: Call) -> None:
     record = push(
         decision,
         saved_model_of(model),
-        VersionStore(serving.base_path),
+        open_versions(serving.base_path),
         _provenance(call, model, decision),
         serving.keep_versions,
         _checks(serving, saved_model_of(model), decision, call.parameters["pipeline_name"]),
@@ -61,7 +61,7 @@ def state_before(decision: Decision, config: PushConfig) -> str:
     Raises:
         StoreError: a base path cannot be read.
     """
-    state = served_state(decision, VersionStore(config.serving.base_path))
+    state = served_state(decision, open_versions(config.serving.base_path))
     return f"{state} edge {push_state(decision, config.edge.base_path)}" if config.edge and decision.edge else state
 
 

@@ -130,6 +130,10 @@ class CloudVersionStore(VersionStore):
             elif all(_size(objects.get(f"{name}/{file.path}")) == file.size for file in manifest.files):
                 yield Version(number, path, manifest.digest)
 
+    def has(self, version: int) -> bool:
+        """Whether a model is there under a number."""
+        return any(name == str(version) for _, name in self.entries())
+
     def manifest(self, version: int) -> Manifest:
         """The manifest of a version that this store published; see `StoreReader.manifest`."""
         found = self._manifest_in(self.manifests, version)
@@ -394,9 +398,6 @@ class CloudVersionStore(VersionStore):
             with self._asked(f"file the manifest of version {version}"):
                 removed.upload_from_string(found[0], "application/json")
             self._delete(self._blob(self.manifest_path(version)))
-
-    def _is_visible(self, version: int) -> bool:
-        return any(name == str(version) for _, name in self.entries())
 
     def _sweep_abandoned(self) -> None:
         """Remove what publishers left that died a day ago or more, by the service's clock."""

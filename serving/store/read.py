@@ -64,6 +64,10 @@ class StoreReader:
         """
         return tuple(sorted({version.number for version in self.whole()}))
 
+    def has(self, version: int) -> bool:
+        """Whether something is there under a number, whole or not."""
+        return (self.base_path / str(version)).exists()
+
     def newest(self) -> Version | None:
         """The whole version with the largest number, or None; raises as `versions`."""
         return next(self.whole(), None)

@@ -363,7 +363,7 @@ class VersionStore(StoreWriter):
 
     def _require_whole(self, version: int, *, damaged_too: bool = False) -> None:
         there = self.versions()
-        if version in there or (damaged_too and self._is_visible(version)):
+        if version in there or (damaged_too and self.has(version)):
             return
         gone = self.removed_manifest(version)
         problem = f"of {self.base_path} was removed by retention" if gone else f"is not in {self.base_path}"

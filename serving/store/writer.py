@@ -207,15 +207,12 @@ class StoreWriter(StoreReader):
     def _empty_trash(self, trash: Path, act: str, remedy: str = "") -> None:
         version = trashed_version(trash.name)
         with self._explained(act, remedy):
-            if version is not None and self.manifest_path(version).is_file() and not self._is_visible(version):
+            if version is not None and self.manifest_path(version).is_file() and not self.has(version):
                 self._make_directories(self.removed_manifests)
                 self._fs.rename(self.manifest_path(version), self.removed_manifests / f"{version}.json")
                 self._fs.sync_directory(self.removed_manifests)
                 self._fs.sync_directory(self.manifests)
             self._fs.remove(trash)
-
-    def _is_visible(self, version: int) -> bool:
-        return (self.base_path / str(version)).exists()
 
     def _sweep(self, held: Held) -> None:
         """Put away what publishers left that died; none is at work while the lock is held.

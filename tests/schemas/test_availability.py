@@ -181,7 +181,9 @@ def _put(path, value):
 def test_each_is_refused_by_name(later):
     """The fault gives the path, the thing that is not built, what to write instead and what was there."""
     value = next(
-        value for value in ({"a": 1}, True, "gs://x/{SPAN}", "size_mb", 7, "other") if not later.accepts(value)
+        value
+        for value in ({"a": 1}, True, "gs://x/{SPAN}", "s3://x", "size_mb", 7, "other")
+        if not later.accepts(value)
     )
     faults = faults_of_unavailable_keys(_put(later.path, value))
     fault = next(fault for fault in faults if later.what in fault.problem)

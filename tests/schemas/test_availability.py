@@ -78,7 +78,9 @@ USED = {
     "push.serving.base_path",
     "push.serving.keep_versions",
     "push.serving.server_version",
-    "push.serving.confirm.instances",
+    "push.serving.confirm.instances.*.grpc",
+    "push.serving.confirm.instances.*.rest",
+    "push.serving.confirm.instances.*.ca",
     "push.serving.confirm.deadline_s",
     "push.edge.base_path",
     "push.edge.keep_versions",
@@ -131,7 +133,7 @@ def leaves(loc=()):
         if _keys_at(here) and path not in {later.path for later in LATER}:
             yield from leaves(here)
         else:
-            yield path.replace("gates.satisfy.", "gates.satisfy.*.")
+            yield path.replace("gates.satisfy.", "gates.satisfy.*.").replace("instances.", "instances.*.")
 
 
 def test_every_key_is_used_or_refused():

@@ -426,9 +426,27 @@ def test_paths_that_cannot_be(faults, tmp_path):
 @pytest.mark.parametrize("key", ["data.source.path", "data.schema", "push.serving.base_path"])
 def test_remote_paths(faults, key):
     """A URI is never taken for a relative path: it is refused as long as nothing reads it."""
-    (fault,) = faults(MINIMAL, f"{key}=gs://bucket/taxi")
+    (fault,) = faults(MINIMAL, f"{key}=s3://bucket/taxi")
     assert fault.startswith(f"{key}: not available yet: remote ")
-    assert fault.endswith("; expected a path on this machine; got 'gs://bucket/taxi'")
+    assert "; expected a path on this machine" in fault
+    assert fault.endswith("; got 's3://bucket/taxi'")
+
+
+def test_a_bucket_of_versions(tmp_path):
+    """Is no path of this machine."""
+    file = tmp_path / "satisfice.yaml"
+    file.write_text(MINIMAL)
+    loaded = load_config(file, ["push.serving.base_path=gs://bucket/taxi"])
+    assert loaded.config.push.serving.base_path == "gs://bucket/taxi"
+
+
+def test_certificates_of_instances(tmp_path):
+    """Are relative to the file, wherever in the list they stand."""
+    file = tmp_path / "satisfice.yaml"
+    file.write_text(MINIMAL)
+    instances = "[{grpc: 'a:1'}, {grpc: 'b:1', rest: 'b:2', ca: ca.pem}]"
+    loaded = load_config(file, [f"push.serving.confirm={{instances: {instances}}}"])
+    assert [one.ca for one in loaded.config.push.serving.confirm.instances] == [None, str(tmp_path / "ca.pem")]
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

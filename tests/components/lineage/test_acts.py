@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.gate.work import _head
 from components.lineage import writer
 from components.lineage.acts import ACT_TYPE, acts, record_act, record_missed_rollbacks, rollback_act
 from components.lineage.history import history, served_at
@@ -290,3 +291,47 @@ def test_imports_no_tfx() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_version_that_was_withdrawn_served_until_then(shop: Shop) -> None:
+    """The push and the withdrawal are both told, and the version before it serves again."""
+    before = shop.store.newest()
+    assert before is not None
+    model = shop.folder / "unconfirmed"
+    model.mkdir()
+    (model / "saved_model.pb").write_text("a server did not take it")
+    version = shop.store.publish(model, digest(model), {"pipeline": "taxi", "run": "run-9"}).version
+    shop.now += timedelta(minutes=1)
+    shop.store.withdraw(version, by="the Pusher", reason="half of the servers were down")
+    told = [one for one in shop.history() if one.version == version]
+    assert [(one.kind, one.by, one.run) for one in told] == [("push", "", "run-9"), ("withdraw", "the Pusher", "run-9")]
+    assert told[1].why == "half of the servers were down"
+    for minutes, serves in ((-0.5, version), (0, before.number)):
+        serving = served_at(shop.history(), shop.now + timedelta(minutes=minutes))
+        assert serving.since is not None
+        assert serving.since.version == serves
+
+
+def test_a_push_on_a_decision_that_a_rollback_overtook(shop: Shop) -> None:
+    """The decision knows how far the base path had come; a label's rollback moves the champion back, and not that."""
+    assert _head(None) == 0
+    shop.rollback(1)
+    record = newest_push(shop.ledger.store.get_artifacts_by_type("PushedModel"), shop.base)
+    newest = shop.store.newest()
+    assert newest is not None
+    assert _head(record) == newest.number
+    label = StoreAct(kind="label_rollback", base_path=shop.base, version=1, to_version=1, by="ann", at=shop.now)
+    record_act(shop.ledger.store, "taxi", label, shop.store.manifest(1), newest.number)
+    record = newest_push(shop.ledger.store.get_artifacts_by_type("PushedModel"), shop.base)
+    assert record is not None
+    assert record.custom_properties["version"].int_value == 1
+    assert _head(record) == newest.number
+    new = shop.folder / "new"
+    new.mkdir()
+    (new / "saved_model.pb").write_text("new")
+    decision = Decision(outcome="push", digest=digest(new), gates=(), reasons=(), head=newest.number - 1)
+    result = push(decision, new, shop.store, {"pipeline": "taxi"}).result
+    assert (result.outcome, result.pushed) == ("refused", False)
+    assert "Run again: the candidate is then judged against what serves now." in result.reason
+    known = decision.model_copy(update={"head": newest.number})
+    assert push(known, new, shop.store, {"pipeline": "taxi"}).result.outcome == "pushed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -86,7 +86,11 @@ def history(
         known += [*_pushes(lineage, store, pipeline, base_path), *map(_of_act, acts(store, pipeline, base_path))]
     told = {one.version for one in known if one.kind in _SERVES}
     known += [_of_manifest(manifest) for manifest in manifests if manifest.version not in told]
-    known += [_of_withdrawal(manifest) for manifest in manifests if manifest.withdrawn is not None]
+    withdrawn = [_of_withdrawal(manifest) for manifest in manifests if manifest.withdrawn is not None]
+    if withdrawn and lineage is not None:
+        runs = {run.run_id for run in lineage.runs()}  # whose push results tell of it
+        withdrawn = [replace(one, known_to="lineage") if one.run in runs else one for one in withdrawn]
+    known += withdrawn
     serving = sorted((one for one in known if one.kind in _SERVES), key=lambda one: one.version or 0)
     return _merged(serving, sorted((one for one in known if one.kind not in _SERVES), key=lambda one: one.at))
 

@@ -74,11 +74,13 @@ def _warm_up(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             )
 
 
-def _answer(model: ServedModel, signature: str, arrays: dict[str, Any], output: str) -> Any:
-    names, values = _run(model, signature, arrays)
-    return values[names.index(output)].tolist() if output in names else []
-
-
 def _run(model: ServedModel, signature: str, arrays: dict[str, Any]) -> tuple[list[str], list[Any]]:
+    """Names of the outputs, and their values."""
     names, call = model.caller(signature)
     return names, call(*(arrays[name] for name in sorted(arrays)))
+
+
+def _answer(model: ServedModel, signature: str, arrays: dict[str, Any], output: str) -> Any:
+    """The values of one output in lists; none where there is no such output."""
+    names, values = _run(model, signature, arrays)
+    return values[names.index(output)].tolist() if output in names else []

@@ -32,6 +32,7 @@ class ServedModel:
         with graph.as_default():
             self._session = runtime.Session(graph=graph)
             self._signatures = runtime.load(self._session, [_SERVE], path).signature_def
+        self._callers: dict[str, tuple[list[str], Callable[..., list[Array]]]] = {}
 
     def close(self) -> None:
         """Lets graph and session go."""
@@ -58,16 +59,20 @@ class ServedModel:
     def caller(self, signature: str = RAW) -> tuple[list[str], Callable[..., list[Array]]]:
         """Names of the outputs, and what gives them for the tensors of `requests`.
 
-        The one named `outputs` alone, where the signature has it.
+        The one named `outputs` alone, where the signature has it. Made once, for its first call optimizes the graph.
 
         Raises:
             CannotAskError: the signature is not there.
         """
+        if signature in self._callers:
+            return self._callers[signature]
         found = self._signature(signature)
         outputs = {_OUTPUT: found.outputs[_OUTPUT]} if _OUTPUT in found.outputs else dict(found.outputs)
         names = sorted(outputs)
         feeds = [info.name for _, info in sorted(found.inputs.items())]
-        return names, self._session.make_callable([outputs[name].name for name in names], feed_list=feeds)
+        call = self._session.make_callable([outputs[name].name for name in names], feed_list=feeds)
+        self._callers[signature] = names, call
+        return names, call
 
     def _signature(self, name: str) -> Any:
         if name not in self._signatures:

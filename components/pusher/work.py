@@ -76,6 +76,8 @@ def _checks(serving: ServingPushConfig, model: Path, decision: Decision, name: s
         warnings: tuple[str, ...] = ()
         if not refusal and serving.server_version is not None:
             refusal, warnings = _judged(model, serving.server_version)
+        if serving.confirm is not None:
+            warnings = ()  # the servers themselves are asked
         return Inspected(refusal, rehearsal, warnings)
 
     def confirm(version: int) -> tuple[Confirmation, ...]:

@@ -17,7 +17,10 @@ from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
+from schemas.config import ConfirmConfig
 from schemas.errors import ConfigError, SatisficeError
+from serving.confirm import confirm
+from serving.golden import Column, Golden
 from serving.server.app import ModelServer, ServerOptions
 from serving.server.batching import BatchingParameters
 from serving.server.config import ModelConfig
@@ -171,6 +174,29 @@ def test_tls(serve, put, certificates):
     assert ask(server, grpc.ssl_channel_credentials(root, key.read_bytes(), chain.read_bytes())) == [2.5]
     with pytest.raises(grpc.RpcError):
         ask(server, grpc.ssl_channel_credentials(root))
+
+
+def test_confirming_over_tls(serve, put, certificates):
+    """Who signed the server's certificate is named in the configuration; a client that asks in the clear is not answered."""
+    put(1)
+    server = serve(tls=Tls(certificates / "server.key", certificates / "server.pem"))
+    golden = Golden(
+        inputs={"x": Column(dtype="float32", values=(1.0, 2.0))},
+        examples=("", ""),
+        output="y",
+        predictions=(2.5, 3.0),
+    )
+    instances = [
+        {"grpc": f"127.0.0.1:{server.grpc_port}", "rest": f"127.0.0.1:{server.rest_port}", "ca": ca}
+        for ca in (str(certificates / "ca.pem"), None)
+    ]
+    config = ConfirmConfig.model_validate({"instances": instances, "deadline_s": 5}, strict=False)
+    known, unknown = confirm(config, "m", 1, golden)
+    assert (known.confirmed, known.state, known.asked) == (True, "AVAILABLE", ("gRPC", "REST")), known.problem
+    assert (unknown.confirmed, unknown.asked) == (False, ())
+    assert "it did not answer after 5 s" in unknown.problem
+    (other,) = confirm(config.model_copy(update={"instances": config.instances[:1], "deadline_s": 1}), "m", 7, golden)
+    assert "it did not know the version after 1 s: NOT_FOUND" in other.problem
 
 
 def test_tls_files_that_are_none(serve, put, certificates, tmp_path):

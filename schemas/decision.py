@@ -232,6 +232,7 @@ class EdgeDecision(_Record):
         champion_digest, champion_version: of the file that devices have now; "" and None on the first run.
         ladder: all variants, the smallest first, those without a file last.
         reasons: one sentence each.
+        head: as of `Decision`, of the edge directory.
     """
 
     outcome: Outcome
@@ -241,6 +242,7 @@ class EdgeDecision(_Record):
     champion_version: int | None = None
     ladder: tuple[Rung, ...]
     reasons: tuple[str, ...]
+    head: int | None = None
 
 
 class Decision(_Record):

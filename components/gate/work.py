@@ -82,7 +82,8 @@ def _edge(call: Call, files: Any, gates: GatesConfig, digest: str) -> EdgeDecisi
     measured = [_figures(profile, digest)] if profile is not None else []
     accepted = call.parameters.get("accept_without_champion", "")
     champion = _champion(call.any("served_file"), measured, accepted)
-    return choose(export, [figure for one in measured for figure in one.figures], gates, champion)
+    chosen = choose(export, [figure for one in measured for figure in one.figures], gates, champion)
+    return chosen.model_copy(update={"head": _head(call.any("served_file"))})
 
 
 def _trained_digest(model: Any, model_run: Any) -> str:

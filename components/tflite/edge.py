@@ -156,7 +156,7 @@ def _of_file(decision: Decision) -> Decision:
         gates=(),
         reasons=edge.reasons,
         config_digest=decision.config_digest,
-        head=edge.champion_version or 0,
+        head=edge.head,
     )
 
 

@@ -37,8 +37,7 @@ class Pusher(base_component.BaseComponent):
 
     It refuses bytes other than those that were measured, payloads that do not answer the requests that they carry, and a
     push that a rollback has overtaken; where servers have to confirm a version and one does not, it withdraws the version.
-    Its output, `pushed_model`, holds a
-    `schemas.decision.PushResult` (`push_result.json`), and as custom properties what
+    Its output, `pushed_model`, holds a `schemas.decision.PushResult` (`push_result.json`), and as custom properties what
     `components.pusher.publish.PushRecord.properties` lists: `pushed` is 1 on the records that make a champion.
     `pushed_file` holds the same of the `.tflite` file and the edge directory, where one is pushed.
     A cached record is reused only while the watch directory still holds what it held.

@@ -28,6 +28,8 @@ _WARM_UP_ROWS = (1, 64)
 """Rows of a warm-up request, for each of the two signatures that servers are asked through: one, and a batch."""
 
 _READ = max(_WARM_UP_ROWS)
+_BATCH_BYTES = 1 << 20
+"""Of a warm-up request at most, as far as one row is not larger: images make it a smaller batch."""
 _KINDS = {tf.string: "bytes_list", tf.float32: "float_list", tf.int64: "int64_list"}
 
 
@@ -60,12 +62,14 @@ def write_requests(
     if not rows:
         return
     (saved_model / GOLDEN_FILE).parent.mkdir(exist_ok=True)
-    golden = [row for row in rows if predictions is not None and row.place < len(predictions)][:_GOLDEN_ROWS]
+    golden = [row for row in rows if predictions is not None and row.place < len(predictions)]
+    golden = golden[: max(1, min(_GOLDEN_ROWS, _BATCH_BYTES // max(len(row.record) for row in rows)))]
     if golden and predictions is not None:
         record = _golden(golden, predictions, spec, names)
         (saved_model / GOLDEN_FILE).write_text(record.model_dump_json() + "\n", encoding="utf-8")
     with tf.io.TFRecordWriter(str(saved_model / WARM_UP_FILE)) as writer:
-        for size in _WARM_UP_ROWS:
+        most = max(1, _BATCH_BYTES // max(len(row.record) for row in rows))
+        for size in sorted({min(size, most) for size in _WARM_UP_ROWS}):
             for log in _warm_up([rows[index % len(rows)] for index in range(size)], spec, names):
                 writer.write(log.SerializeToString(deterministic=True))
 

@@ -65,6 +65,17 @@ def test_the_same_rows_give_the_same_bytes(tiny: Tiny, tmp_path: Path) -> None:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_large_rows_make_small_requests(tmp_path: Path) -> None:
+    """A megabyte at most, or one row."""
+    records = [with_values(1, word=[b"x" * (400 << 10)])] * 3
+    write_requests(tmp_path, records, PREDICTIONS, RAW_SPEC, NAMES)
+    golden = read_golden(tmp_path)
+    assert golden is not None
+    assert golden.rows == 2
+    sizes = [next(iter(one.predict_log.request.inputs.values())).tensor_shape.dim[0].size for one in logs(tmp_path)]
+    assert sizes == [1, 1, 2, 2]
+
+
 def with_values(index: int, **changed: list[float] | list[bytes] | None) -> bytes:
     made = tf.train.Example.FromString(example(index))
     for name, values in changed.items():

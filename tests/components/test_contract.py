@@ -33,7 +33,7 @@ from components.statistics_gen.component import StatisticsGen
 from components.tflite.evaluator import TFLiteEvaluator
 from components.tflite.exporter import TFLiteExporter
 from components.transform.component import Transform
-from schemas.config import EdgeConfig, GatesConfig, PushConfig, SourceConfig, TFLiteConfig, ValidateConfig
+from schemas.config import GatesConfig, PushConfig, SourceConfig, TFLiteConfig, ValidateConfig
 from tests.workbench import REPOSITORY
 
 
@@ -87,12 +87,14 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         GatesConfig.model_validate({"optimize": {"metric": "auc"}}),
         "c0ffee",
         profile=channel(Profile),
-        tflite=TFLiteFiles(channel(TFLiteModels), channel(Profile), TFLiteConfig()),
+        tflite=TFLiteFiles(
+            channel(TFLiteModels), channel(Profile), TFLiteConfig(), channel(standard_artifacts.PushedModel)
+        ),
     ),
     "Pusher": lambda: Pusher(
         channel(standard_artifacts.Model),
         channel(Decision),
-        PushConfig.model_validate({"serving": {"base_path": "/serving/taxi"}}),
+        PushConfig.model_validate({"serving": {"base_path": "/serving/taxi"}, "edge": {"base_path": "/edge/taxi"}}),
         "taxi",
         channel(TFLiteModels),
     ),
@@ -108,7 +110,7 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         channel(standard_artifacts.Examples),
         channel(standard_artifacts.Schema),
         eval_config(GatesConfig.model_validate({"optimize": {"metric": "auc"}}), "label", "tflite"),
-        EdgeConfig(base_path="/edge/taxi"),
+        channel(standard_artifacts.PushedModel),
     ),
 }
 each = pytest.mark.parametrize("name", COMPONENTS)

@@ -63,6 +63,7 @@ LATER: tuple[Later, ...] = (
     Later("data.source.path", "spans, dates and versions in a path", refuses=uses_spans, instead="a path without them"),
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
     Later("data.source.window", "windows of spans"),
+    Later("push.edge.base_path", "remote stores of files for devices", refuses=_is_remote, instead=_LOCAL),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
     Later("training.tune", "the search for hyperparameters"),
     Later(

@@ -56,6 +56,10 @@ def compose_yaml(plan: Plan) -> str:
     return as_yaml({"name": plan.resource, "services": services, "volumes": {"prometheus": {}, "grafana": {}}})
 
 
+def _versions(plan: Plan) -> dict[str, Any]:
+    return {"type": "bind", "source": plan.base_path, "target": plan.model_folder, "read_only": True}
+
+
 def _server(plan: Plan) -> dict[str, Any]:
     resources = plan.serving.resources
     return {
@@ -64,7 +68,7 @@ def _server(plan: Plan) -> dict[str, Any]:
         "entrypoint": ["tensorflow_model_server"],
         "command": list(flags(plan)),
         "volumes": [
-            {"type": "bind", "source": plan.base_path, "target": plan.model_folder, "read_only": True},
+            *([] if plan.in_bucket else [_versions(plan)]),
             f"./tf_serving:{CONFIG_FOLDER}:ro",
         ],
         "healthcheck": {

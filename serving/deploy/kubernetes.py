@@ -107,7 +107,7 @@ def _server_pod(plan: Plan) -> Object:
         },
         "securityContext": _CONFINED,
         "volumeMounts": [
-            {"name": "models", "mountPath": plan.model_folder, "readOnly": True},
+            *([] if plan.in_bucket else [{"name": "models", "mountPath": plan.model_folder, "readOnly": True}]),
             {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         ],
     }
@@ -120,10 +120,10 @@ def _server_pod(plan: Plan) -> Object:
         "prometheus.io/path": METRICS_PATH,
         "satisfice/config": _digest(fixed),
     }
-    volumes = [
-        {"name": "models", "persistentVolumeClaim": {"claimName": _claim(plan), "readOnly": True}},
-        {"name": "config", "projected": {"sources": sources}},
-    ]
+    volumes: list[Object] = [{"name": "config", "projected": {"sources": sources}}]
+    if not plan.in_bucket:
+        claimed = {"claimName": _claim(plan), "readOnly": True}
+        volumes.insert(0, {"name": "models", "persistentVolumeClaim": claimed})
     return _pod(plan, "server", container, volumes, annotations)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.config import PipelineConfig, ServingConfig
 from schemas.errors import ConfigError, Fault, close_match
-from serving.store import StoreReader, labels_of
+from serving.store import StoreReader, is_remote, labels_of, open_versions
 
 __all__ = ["CONFIG_FOLDER", "GRPC_PORT", "REST_PORT", "Plan", "Server", "make_plan"]
 
@@ -41,7 +41,7 @@ class Plan:
 
     Attributes:
         model: its name, as requests spell it.
-        base_path: of its versions, on this machine.
+        base_path: of its versions: a directory on this machine, or `gs://BUCKET/PREFIX`.
         serving: the section of the configuration.
         labels: label to version, the configuration's and above them the store's.
         versions: that servers are to load; empty for the newest, whichever that is.
@@ -66,9 +66,14 @@ class Plan:
         return not self.serving.addresses
 
     @property
+    def in_bucket(self) -> bool:
+        """Whether servers read the versions from a bucket, with credentials of their own, and mount nothing."""
+        return is_remote(self.base_path)
+
+    @property
     def model_folder(self) -> str:
         """Where a server finds the versions."""
-        return f"/models/{self.model}" if self.in_containers else self.base_path
+        return f"/models/{self.model}" if self.in_containers and not self.in_bucket else self.base_path
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -92,7 +97,8 @@ def make_plan(config: PipelineConfig, source: str = "configuration") -> Plan:
         StoreError: the base path cannot be read.
     """
     serving = config.serving or ServingConfig()
-    store = StoreReader(Path(config.push.serving.base_path))
+    base_path = config.push.serving.base_path
+    store = open_versions(base_path) if is_remote(base_path) else StoreReader(Path(base_path))
     present = store.versions()
     found = labels_of(store, serving.labels)
     faults = [

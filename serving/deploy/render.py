@@ -120,7 +120,7 @@ def _kubernetes(plan: Plan) -> dict[str, File]:
         ),
         "kubernetes/proxy.yaml": File(kubernetes.proxy_yaml(plan), f"HAProxy as the Service `{plan.resource}`"),
     }
-    if not plan.serving.kubernetes.claim:
+    if not plan.serving.kubernetes.claim and not plan.in_bucket:
         files["kubernetes/volume.yaml"] = File(kubernetes.volume_yaml(plan), "claim of the volume with the versions")
     return files
 
@@ -143,10 +143,17 @@ def _readme(plan: Plan, files: Mapping[str, File]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+_CREDENTIALS = (
+    " Servers read the bucket by themselves, with the machine's service account or the key file that"
+    " GOOGLE_APPLICATION_CREDENTIALS names. No bucket has been tried with what is rendered here: try yours first."
+)
+
+
 def _versions(plan: Plan) -> str:
     if not plan.versions:
+        credentials = _CREDENTIALS * plan.in_bucket
         empty = " None is there yet: TF Serving waits with closed ports until one is." * plan.push_base_path_is_empty
-        return f"## Versions\n\nThe newest version in `{plan.base_path}` serves; a push or a rollback needs nothing here.{empty}"
+        return f"## Versions\n\nThe newest version in `{plan.base_path}` serves; a push or a rollback needs nothing here.{empty}{credentials}"
     labels = ", ".join(f"`{label}` is {version}" for label, version in plan.labels.items()) or "none yet"
     return (
         "## Versions\n\n"
@@ -154,7 +161,7 @@ def _versions(plan: Plan) -> str:
         " version would not load an older one that a label needs, so they are named one by one: after a push, a rollback or"
         " `satisfice label`, render again; running servers read `models.config` every 30 s. A label moves in two steps, since"
         " TF Serving refuses one on a version that is not loaded: `satisfice label L V`, render, wait until it is AVAILABLE,"
-        " `satisfice label L V --available`, render."
+        " `satisfice label L V --available`, render." + _CREDENTIALS * plan.in_bucket
     )
 
 
@@ -173,7 +180,7 @@ def _start(plan: Plan) -> str:
         f"Copy `tf_serving/` to `{CONFIG_FOLDER}` on each machine and start\n\n"
         f"    xargs -a {CONFIG_FOLDER}/flags tensorflow_model_server\n\n"
         f"It listens on {GRPC_PORT} and {REST_PORT}; the load balancers reach it at the addresses of `serving.addresses`."
-        f" The versions lie in `{plan.base_path}` there too."
+        + ("" if plan.in_bucket else f" The versions lie in `{plan.base_path}` there too.")
     )
 
 
@@ -188,7 +195,9 @@ def _kubernetes_notes(plan: Plan) -> str:
         )
     lines.append("    kubectl apply -f kubernetes/\n")
     lines.append(
-        f"The volume that is claimed is `{plan.base_path}`: versions lie at its root, and whoever pushes mounts it there.\n"
+        "Nothing is mounted: the pods' service account is to read the bucket (workload identity).\n"
+        if plan.in_bucket
+        else f"The volume that is claimed is `{plan.base_path}`: versions lie at its root, and whoever pushes mounts it there.\n"
     )
     lines.append(
         f"Clients talk to the Service `{name}`, which is HAProxy: a Service alone balances connections, and gRPC keeps one"

@@ -16,8 +16,10 @@ from schemas.errors import ConfigError
 from serving.deploy import make_plan, render
 from serving.deploy.prometheus import ALERTS
 from serving.server.config import models_of, read_models_config
-from serving.store import VersionStore
+from serving.store import VersionStore, open_versions
 from tests.serving.deploy.conftest import configuration, everything
+from tests.serving.store.fake_gcs import fake_gcs
+from tests.serving.store.payloads import publish, saved_model
 
 _INT64, _BOOL, _STRING = "Int64Value", "bool", "string"
 
@@ -264,3 +266,22 @@ def test_an_empty_base_path(tmp_path):
     """The README says what TF Serving does then."""
     plan = make_plan(configuration(VersionStore(tmp_path / "models").base_path))
     assert "waits with closed ports" in render(plan)["README.md"].text
+
+
+def test_versions_in_a_bucket(tmp_path, monkeypatch):
+    """Servers read them by themselves: nothing is mounted or claimed. The bucket is a fake on loopback."""
+    with fake_gcs() as (_, address):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        base = "gs://bucket/models/taxi"
+        publish(open_versions(base), saved_model(tmp_path / "model"))
+        plan = make_plan(configuration(base, {"instances": 2}))
+        files = render(plan)
+    assert not plan.push_base_path_is_empty
+    assert f'base_path: "{base}"' in files["tf_serving/models.config"].text
+    assert "kubernetes/volume.yaml" not in files
+    services = yaml.safe_load(files["compose.yaml"].text)["services"]
+    assert services["taxi-1"]["volumes"] == ["./tf_serving:/etc/tf_serving:ro"]
+    pod = next(yaml.safe_load_all(files["kubernetes/servers.yaml"].text))["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["config"]
+    assert [mount["name"] for mount in pod["containers"][0]["volumeMounts"]] == ["config"]
+    assert "Nothing is mounted" in files["README.md"].text

@@ -356,8 +356,7 @@ def _refuse_foreign_root(store: Any, root: Path, loaded: LoadedConfig) -> None:
     """Keeps a new store, which numbers its artifacts from 1, from writing over those of an earlier one."""
     if store.get_context_by_type_and_name("pipeline", loaded.config.name) is not None:
         return
-    ours = ("cache", "logs")
-    if any(entry.is_dir() and entry.name not in ours and not entry.name.startswith(".") for entry in root.iterdir()):
+    if any(_holds_artifacts(entry) for entry in root.iterdir()):
         fault = Fault(
             "(pipeline root)",
             "holds artifacts of which the metadata store knows nothing",
@@ -365,6 +364,13 @@ def _refuse_foreign_root(store: Any, root: Path, loaded: LoadedConfig) -> None:
             str(root),
         )
         raise ConfigError(str(loaded.file), [fault])
+
+
+def _holds_artifacts(entry: Path) -> bool:
+    """Whether a node has left something there; what was read ahead before anything ran is hidden."""
+    if not entry.is_dir() or entry.name in ("cache", "logs") or entry.name.startswith("."):
+        return False
+    return any(not inner.name.startswith(".") for inner in entry.iterdir())
 
 
 def _run_tfx_local(pipeline: Any, run_id: str, lineage: Any, watcher: Watcher) -> list[Any]:

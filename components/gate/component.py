@@ -32,8 +32,8 @@ class TFLiteFiles:
 
 
 _CODE = (
-    *("components", "components.gate", "components.lineage", "components.pusher", "components.tflite"),
-    *("schemas", "serving", "serving.store"),
+    *("components", "components.gate", "components.lineage", "components.profiler", "components.pusher"),
+    *("components.tflite", "schemas", "serving", "serving.store"),
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from runners.local.engine import NodeResult
-from runners.run import EXIT_CODES, Options, Outcome, RunResult, _result, default_root, new_run_id
+from runners.run import EXIT_CODES, Options, Outcome, RunResult, _holds_artifacts, _result, default_root, new_run_id
 from schemas.decision import DataDecision, Decision, PushResult
 
 DECISION = Decision(outcome="push", digest="d", gates=(), reasons=())
@@ -101,3 +101,20 @@ def test_an_end_without_a_decision_is_a_failure() -> None:
 def test_the_root_stands_beside_the_configuration() -> None:
     """Under the pipeline's name."""
     assert default_root(LOADED) == Path("/there/pipelines/taxi")
+
+
+@pytest.mark.parametrize(
+    ("path", "holds"),
+    [
+        ("ExampleGen/.ahead/1/file", False),
+        ("ExampleGen/.ahead.lock/file", False),
+        ("logs/run/Trainer.log", False),
+        (".engine/state", False),
+        ("ExampleGen/examples/1/file", True),
+    ],
+)
+def test_what_a_killed_runner_has_read_ahead_is_no_artifact(tmp_path: Path, path: str, holds: bool) -> None:
+    """A root in which a runner died before anything ran is as good as new."""
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+    assert any(_holds_artifacts(entry) for entry in tmp_path.iterdir()) is holds

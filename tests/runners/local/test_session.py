@@ -81,7 +81,7 @@ class Builds:
     def wait(self, timeout_s: float | None = None) -> Done:
         return self.answer(self.arguments)
 
-    def close(self) -> None:
+    def close(self, grace_s: float = 0.0) -> None:
         pass
 
 

@@ -162,7 +162,7 @@ def window(blocks: Blocks, index: int, window_blocks: int, seed: Sequence[int] |
     if seed is None:
         return arrays
     rows = np.random.default_rng([*seed, index]).permutation(len(arrays[0]))
-    return tuple(array[rows] for array in arrays)
+    return tuple(array.take(rows, axis=0) for array in arrays)
 
 
 def _bytes_of(array: npt.NDArray[Any]) -> int:

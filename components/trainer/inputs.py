@@ -48,11 +48,12 @@ class Layout:
         """Transformed features as the model takes them, the label among them."""
         return {name: as_column(transformed[name]) for name in self.spec}
 
-    def batch(self, arrays: Sequence[Any], start: Any, size: Any) -> tuple[dict[str, Any], Any]:
-        """Some rows of the arrays of all features, in the order of `spec`: the features by name, and the label."""
-        rows = {}
-        for array, (name, form) in zip(arrays, self.spec.items(), strict=True):
-            rows[name] = tf.ensure_shape(array[start : start + size], [None, *(form.shape or [1])])
+    def rows(self, arrays: Sequence[Any]) -> tuple[dict[str, Any], Any]:
+        """Rows as the arrays of all features, in the order of `spec`: the features by name, and the label."""
+        rows = {
+            name: tf.ensure_shape(array, [None, *(form.shape or [1])])
+            for array, (name, form) in zip(arrays, self.spec.items(), strict=True)
+        }
         return {name: rows[name] for name in self.features}, rows[self.label]
 
 
@@ -143,19 +144,13 @@ def dataset(
         seed = None if shuffle_seed is None else [shuffle_seed, int(epoch)]
         return window(blocks, int(index), in_window, seed)
 
-    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        indices = tf.data.Dataset.range(windows)
-        return indices.map(lambda index: tuple(tf.numpy_function(read, [epoch, index], types))).prefetch(1)
+    def rows_of(epoch: tf.Tensor, index: tf.Tensor) -> tuple[dict[str, Any], Any]:
+        return layout.rows(tf.numpy_function(read, [epoch, index], types))
 
-    def of_window(*arrays: tf.Tensor) -> tf.data.Dataset:
-        rows = tf.shape(arrays[0], tf.int64)[0]
-        end = tf.maximum(rows - (replicas - 1), tf.minimum(rows, 1))  # where the last batch may begin
-        starts = tf.data.Dataset.range(0, end, batch_size)
-        return starts.map(lambda start: layout.batch(arrays, start, _size(rows - start, batch_size, replicas)))
-
-    batches = _epochs(shuffle_seed, epochs).flat_map(of_epoch).flat_map(of_window)
+    sizes = _sizes(blocks.rows, batch_size, replicas)
+    batches = _windows(windows, shuffle_seed, epochs).map(rows_of).prefetch(1).rebatch(sizes or [batch_size])
     passes = 1 if epochs is None else len(epochs)
-    whole = tf.data.experimental.assert_cardinality(steps_of(blocks.rows, batch_size, replicas) * passes)
+    whole = tf.data.experimental.assert_cardinality(len(sizes) * passes)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -170,18 +165,26 @@ def _blocks_of_a_window(blocks: Blocks, most: int, replicas: int) -> int:
     return most
 
 
-def _size(left: Any, batch_size: int, replicas: int) -> Any:
-    """Rows of the next batch, of those that are left of a window."""
-    return tf.where(left < batch_size + replicas, left, batch_size) if replicas > 1 else batch_size
+def _sizes(rows: int, batch_size: int, replicas: int) -> list[int]:
+    """Rows of each batch of a pass.
+
+    >>> _sizes(9, 4, 1), _sizes(9, 4, 2)
+    ([4, 4, 1], [4, 5])
+    """
+    count = steps_of(rows, batch_size, replicas)
+    return [batch_size] * (count - 1) + [rows - batch_size * (count - 1)] * min(count, 1)
 
 
-def _epochs(shuffle_seed: int | None, epochs: range | None) -> tf.data.Dataset:
-    """The numbers that the orders of the epochs follow from."""
-    if epochs is not None:
-        return tf.data.Dataset.range(epochs.start, epochs.stop)
-    if shuffle_seed is None:
-        return tf.data.Dataset.from_tensors(tf.constant(0, tf.int64))
-    return tf.data.Dataset.random(shuffle_seed, rerandomize_each_iteration=True).take(1)
+def _windows(count: int, shuffle_seed: int | None, epochs: range | None) -> tf.data.Dataset:
+    """The windows to read: the number that the order of its epoch follows from, and that of the window within it.
+
+    All in one range where that can be: a data set within another is made anew by each, which costs tens of milliseconds.
+    """
+    if epochs is None and shuffle_seed is not None:
+        numbers = tf.data.Dataset.random(shuffle_seed, rerandomize_each_iteration=True).take(1)
+        return numbers.flat_map(lambda epoch: tf.data.Dataset.range(count).map(lambda index: (epoch, index)))
+    first, stop = (epochs.start, epochs.stop) if epochs is not None else (0, 1)
+    return tf.data.Dataset.range(first * count, stop * count).map(lambda number: (number // count, number % count))
 
 
 def _feature(transformed: Any, name: str, spec: tf.io.FixedLenFeature) -> Feature:

@@ -44,13 +44,11 @@ class Case:
         training: keys of the section.
         threads: of each process; 0 leaves it to TensorFlow.
         needs_gpu: whether it is left out where there is none.
-        share: of the rows, where steps take long.
     """
 
     training: dict[str, Any]
     threads: int = 0
     needs_gpu: bool = False
-    share: float = 1.0
 
 
 CASES: dict[str, Case] = {
@@ -58,7 +56,7 @@ CASES: dict[str, Case] = {
     "mirrored over 2 logical CPUs": Case({"strategy": "mirrored", "devices": 2}),
     "central_storage over 2 logical CPUs": Case({"strategy": "central_storage", "devices": 2}),
     "multi_worker_mirrored, 1 worker": Case({"strategy": "multi_worker_mirrored", "workers": 1}, threads=1),
-    "multi_worker_mirrored, 2 workers": Case({"strategy": "multi_worker_mirrored", "workers": 2}, threads=1, share=0.5),
+    "multi_worker_mirrored, 2 workers": Case({"strategy": "multi_worker_mirrored", "workers": 2}, threads=1),
     "parameter_server, 1 server, 2 workers": Case(
         {"strategy": "parameter_server", "parameter_servers": 1, "workers": 2}, threads=1
     ),
@@ -191,8 +189,7 @@ def _member(case: Case, turns: int) -> None:
     scope = prepare(plan, training)
     measured = []
     for turn in range(turns):
-        for name, whole in MODELS.items():
-            model = dataclasses.replace(whole, rows=int(whole.rows * case.share))
+        for name, model in MODELS.items():
             ways = [("ours", _ours), ("bare", _bare)]
             for way, train in ways if turn % 2 == 0 else reversed(ways):
                 measured.append({"model": name, "way": way, **train(model, training, plan, scope)})

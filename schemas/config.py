@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zoneinfo
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from schemas.cron import Cron
 from schemas.errors import close_match
 from schemas.metrics import OF_FILES, PROFILED, QUALITY, direction
 from schemas.strategies import refused_setting
@@ -54,8 +56,11 @@ __all__ = [
     "SourceConfig",
     "TFLiteConfig",
     "TrainingConfig",
+    "TriggersConfig",
     "ValidateConfig",
     "config_digest",
+    "seconds_of",
+    "uses_spans",
 ]
 
 
@@ -108,6 +113,11 @@ ServerVersion = Annotated[
 ]
 Duration = Annotated[
     str, Field(pattern=r"^\d+[smhd]$"), _expect("a number with its unit s, m, h or d, such as '30m' or '6h'")
+]
+QuietHours = Annotated[
+    str,
+    Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$"),
+    _expect("a span of a day in quotes, such as '22:00-06:00'"),
 ]
 Variant = Literal["float32", "float16", "dynamic_int8", "int8", "int16x8"]
 Takes = Literal["transformed", "raw"]
@@ -664,19 +674,73 @@ class ServingConfig(Section):
 
 
 class TriggersConfig(Section):
-    """What makes a tick retrain."""
+    """What makes a tick retrain: at least one of them.
+
+    `cron`: five fields, in the schedule's time zone. `changed_data`: the files hold something else than what the newest
+    run read. `new_rows`: they hold so many rows more. `drift`: they are past a limit of data.validate.drift, held against
+    the data of the model now served.
+    """
 
     cron: str | None = None
+    changed_data: bool = False
     new_rows: Large | None = None
     drift: bool = False
 
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, cron: str | None) -> str | None:
+        try:
+            if cron is not None:
+                Cron.parse(cron)
+        except ValueError as error:
+            expected = "minute, hour, day of the month, month and day of the week, such as '0 3 * * *'"
+            raise _refusal(f"is no cron expression: {error}", expected) from None
+        return cron
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if not (self.cron or self.changed_data or self.new_rows or self.drift):
+            raise _refusal("has no trigger", "at least one of cron, changed_data, new_rows and drift")
+        return self
+
 
 class ScheduleConfig(Section):
-    """When to retrain."""
+    """When to retrain.
+
+    `any`: whether one trigger is enough, or all that are given have to ask at one tick. `cool_down`: from the beginning of
+    a run to the next. `quiet_hours`: no run begins in them; what is due waits. `jitter`: cron is due up to so much later, by the pipeline's name, so that many
+    pipelines do not begin at once. `hysteresis`: drift that a run did not mend asks again once it was within
+    its limits, or has grown by that share. `retry_failed`: a run that failed is begun again after that, for the same data. `every`: between two ticks of `satisfice watch`.
+    """
 
     triggers: TriggersConfig
     any: bool = True
     cool_down: Duration = "0s"
+    quiet_hours: tuple[QuietHours, ...] = ()
+    jitter: Duration = "0s"
+    hysteresis: Share = 0.1
+    retry_failed: Duration = "6h"
+    every: Duration = "15m"
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError of its own
+            raise _refusal("is no time zone", "a name of the IANA database, such as 'Europe/Berlin'") from None
+        except zoneinfo.ZoneInfoNotFoundError:
+            match = close_match(name, zoneinfo.available_timezones())
+            raise _refusal("is no time zone", "a name of the IANA database, such as 'Europe/Berlin'", match) from None
+        return name
+
+    @field_validator("every")
+    @classmethod
+    def _takes_time(cls, every: str) -> str:
+        if not seconds_of(every):
+            raise _refusal("is no time at all", "at least '1s'")
+        return every
 
 
 class VolumeConfig(Section):
@@ -819,6 +883,15 @@ class PipelineConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _drift_has_limits(self) -> Self:
+        if self.schedule and self.schedule.triggers.drift and not self.data.validate_.drift:
+            raise _refusal(
+                "schedule.triggers.drift is given without limits",
+                "data: {validate: {drift: {'*': {jensen_shannon: 0.1}}}}",
+            )
+        return self
+
     def canonical(self) -> dict[str, Any]:
         """The configuration as plain JSON values, every default spelled out, keys as they stand in the file."""
         return self.model_dump(mode="json")
@@ -831,6 +904,15 @@ def config_digest(config: Section) -> str:
 
 
 _PLACEHOLDER = re.compile(r"\{(SPAN|YYYY|MM|DD|VERSION)(:\d+)?\}")
+
+
+def seconds_of(duration: str) -> int:
+    """A duration of the configuration in seconds.
+
+    >>> seconds_of("6h")
+    21600
+    """
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[duration[-1]]
 
 
 def uses_spans(path: str) -> bool:

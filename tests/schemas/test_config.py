@@ -245,7 +245,29 @@ def test_every_section_is_public():
 
 def test_yaml_words_for_truth():
     """`yes` is true in YAML 1.1, and text in quotes is not."""
-    raw = yaml.safe_load("schedule: {triggers: {drift: yes}, any: no}")
+    raw = yaml.safe_load("schedule: {triggers: {changed_data: yes}, any: no}")
     assert faults(**raw)[0].startswith("schedule: not available yet")
     raw["schedule"]["any"] = "no"
     assert faults(**raw)[0].startswith("schedule.any: is not valid; expected true or false; got 'no'")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"triggers": {"cron": "0 3 * *"}}, "schedule.triggers.cron: is no cron expression: has 4 fields"),
+        ({"triggers": {}}, "schedule.triggers: has no trigger; expected at least one of cron, changed_data,"),
+        (
+            {"triggers": {"changed_data": True}, "time_zone": "Europe/Berln"},
+            "schedule.time_zone: is no time zone; expected a name of the IANA database, such as 'Europe/Berlin'",
+        ),
+        (
+            {"triggers": {"changed_data": True}, "quiet_hours": ["22-6"]},
+            "schedule.quiet_hours.0: is not valid; expected a span of a day in quotes",
+        ),
+        ({"triggers": {"changed_data": True}, "every": "0m"}, "schedule.every: is no time at all"),
+        ({"triggers": {"drift": True}}, "(file): schedule.triggers.drift is given without limits"),
+    ],
+)
+def test_schedules_that_could_not_run(given, told):
+    """Each fault names its key and what is expected."""
+    assert [fault for fault in faults(schedule=given) if fault.startswith(told)]

@@ -1,0 +1,141 @@
+"""What a tick of the schedule looked at and what it decided: the record that stands in the lineage."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Drift", "Looked", "Memory", "Run", "Tick", "TickDecision"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Drift(_Record):
+    """How far the rows of the source are from those on which the model now served was trained.
+
+    Attributes:
+        feature, measure, value, limit: of the comparison that is nearest to its limit, or furthest past it; "" and None
+            where nothing could be compared.
+        excess: the largest of value / limit; 0 where nothing could be compared.
+        reason: in words, of the comparison or of why there is none.
+    """
+
+    feature: str = ""
+    measure: str = ""
+    value: float | None = None
+    limit: float | None = None
+    excess: float = 0.0
+    reason: str
+
+
+class Run(_Record):
+    """A run of the pipeline, as far as the schedule needs it.
+
+    Attributes:
+        run_id: its id.
+        started: when, UTC.
+        outcome: as `satisfice runs` gives it.
+    """
+
+    run_id: str
+    started: datetime
+    outcome: str
+
+
+class Looked(_Record):
+    """What a tick looked at.
+
+    Attributes:
+        at: when, UTC.
+        data: fingerprint of the content of the source's files; "" where they cannot be read.
+        files: number of them.
+        rows: number of rows in them; None where no trigger asks for it.
+        trained_data: the fingerprint that the newest run which ended read; "" where there is none.
+        trained_rows: number of its rows; None where that is not known.
+        drift: None where no trigger asks for it.
+        champion: version that is served; None where none is.
+        last_run: the newest run; None where there is none.
+        running: who holds the pipeline root, in words; "" where nobody does.
+        cut_off: whether the run of the last tick that retrained was cut off before it ended.
+        problem: why the data cannot be looked at; "" where they can.
+    """
+
+    at: datetime
+    data: str = ""
+    files: int = 0
+    rows: int | None = None
+    trained_data: str = ""
+    trained_rows: int | None = None
+    drift: Drift | None = None
+    champion: int | None = None
+    last_run: Run | None = None
+    running: str = ""
+    cut_off: bool = False
+    problem: str = ""
+
+
+class Memory(_Record):
+    """What one tick leaves to the next.
+
+    Attributes:
+        at: the latest time at which there was a tick, UTC; it never goes back.
+        cron_from: the time after which cron is looked at: what was due before has been dealt with.
+        data: fingerprint of the data for which a run was last begun; "" where none was.
+        drift_excess: of the run that drift last caused; None where drift has been within its limits since, or another
+            version serves.
+        champion: version that was served then.
+        attempts: how often in a row a run that was cut off was begun again.
+    """
+
+    at: datetime
+    cron_from: datetime
+    data: str = ""
+    drift_excess: float | None = None
+    champion: int | None = None
+    attempts: int = 0
+
+
+class TickDecision(_Record):
+    """What a tick decided.
+
+    Attributes:
+        retrain: whether a run is to begin.
+        resume: whether it goes on with the one that was cut off.
+        verdict: the whole of it in one sentence.
+        fired: names of the triggers that ask for a run.
+        reasons: what each trigger found, one clause each.
+        held: why a run that triggers ask for does not begin now; "" where nothing holds it.
+        memory: for the next tick.
+    """
+
+    retrain: bool
+    resume: bool = False
+    verdict: str
+    fired: tuple[Literal["cron", "changed_data", "new_rows", "drift", "cut_off"], ...] = ()
+    reasons: tuple[str, ...] = ()
+    held: str = ""
+    memory: Memory
+
+
+class Tick(_Record):
+    """One tick.
+
+    Attributes:
+        looked: what was looked at.
+        decision: what was decided.
+        run: id of the run that came of it; "" where none did, or it has not ended.
+        outcome: of that run; "" likewise.
+        exit_code: of that run; None likewise.
+        ended: whether the tick, and its run, have ended.
+    """
+
+    looked: Looked
+    decision: TickDecision
+    run: str = ""
+    outcome: str = ""
+    exit_code: int | None = None
+    ended: bool = False

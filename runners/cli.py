@@ -19,6 +19,7 @@ from runners.command import Config, Debug, Json, Overrides
 from runners.command import errors as _errors
 from runners.command import print_json as _print_json
 from runners.deploy import deployments
+from runners.schedule.commands import register as register_schedule
 from runners.versions import allow_digest, register
 
 __all__ = ["app", "main"]
@@ -612,6 +613,7 @@ def _print_ladder(edge: Any, push: Any, *, as_json: bool) -> None:
 
 
 register(app)
+register_schedule(app)
 app.add_typer(deployments, name="deploy")
 
 if __name__ == "__main__":

@@ -69,7 +69,6 @@ LATER: tuple[Later, ...] = (
     Later(
         "push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=f"{_LOCAL}, or gs://BUCKET"
     ),
-    Later("schedule", "scheduled retraining"),
     Later("kubeflow", "the Kubeflow runner"),
     Later("metadata.mysql", _STORES),
     Later("metadata.postgresql", _STORES),

@@ -57,6 +57,7 @@ class Looked(_Record):
         trained_data: the fingerprint that the newest run which ended read; "" where there is none.
         trained_rows: number of its rows; None where that is not known.
         drift: None where no trigger asks for it.
+        asked: digest of what drift was held against: limits, features, statistics.
         champion: version that is served; None where none is.
         last_run: the newest run; None where there is none.
         running: who holds the pipeline root, in words; "" where nobody does.
@@ -71,6 +72,7 @@ class Looked(_Record):
     trained_data: str = ""
     trained_rows: int | None = None
     drift: Drift | None = None
+    asked: str = ""
     champion: int | None = None
     last_run: Run | None = None
     running: str = ""

@@ -109,6 +109,8 @@ def test_every_folder_of_tests_is_a_package():
         "components.lineage.reader",
         "runners.cli",
         "runners.doctor",
+        "runners.schedule.look",
+        "runners.schedule.watch",
         "runners.serving",
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["QUANTILES_STATISTIC", "Numbers", "Texts", "distance", "values_of"]
+__all__ = ["QUANTILES_STATISTIC", "Numbers", "Texts", "bucket_edges", "distance", "values_of"]
 
 QUANTILES_STATISTIC = "satisfice.quantiles"
 """As `components.statistics_gen.quantiles` names it, which imports TFDV."""
@@ -137,6 +137,11 @@ def _tenths(values: Numbers) -> Shares:
     at = np.searchsorted(values.below, _TENTHS - 1e-9)
     edges: Shares = np.unique(np.append(values.edges[at], values.edges[-1]))
     return edges
+
+
+def bucket_edges(then: Numbers) -> Shares:
+    """Where `distance` asks how many numbers are at most that, with these as the baseline; ascending."""
+    return np.unique(np.append(np.nextafter(then.least(), -np.inf), _tenths(then)))
 
 
 def _in_buckets(values: Numbers, edges: Shares, least: float) -> Shares:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import RootLockedError
 
-__all__ = ["exclusive"]
+__all__ = ["exclusive", "holder"]
 
 _NAME = ".lock"
 
@@ -42,3 +42,12 @@ def exclusive(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def holder(root: Path) -> str:
+    """Who holds the root now, in words; "" where nobody does."""
+    try:
+        with exclusive(root):
+            return ""
+    except RootLockedError as error:
+        return error.problem

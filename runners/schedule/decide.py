@@ -141,7 +141,7 @@ def _findings(pipeline: str, schedule: ScheduleConfig, looked: Looked, memory: M
 def _is_retried(schedule: ScheduleConfig, looked: Looked) -> bool:
     """Whether the newest run failed so long ago that it may be begun again."""
     run = looked.last_run
-    failed = run is not None and run.outcome == "failed"
+    failed = run is not None and run.outcome in ("failed", "unfinished")
     return failed and run is not None and looked.at - run.started >= _span(schedule.retry_failed)
 
 

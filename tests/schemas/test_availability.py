@@ -118,6 +118,18 @@ USED = {
     "serving.monitoring.latency_p99_ms",
     "serving.monitoring.error_share",
     "serving.monitoring.hold",
+    "schedule.triggers.cron",
+    "schedule.triggers.changed_data",
+    "schedule.triggers.new_rows",
+    "schedule.triggers.drift",
+    "schedule.any",
+    "schedule.cool_down",
+    "schedule.quiet_hours",
+    "schedule.jitter",
+    "schedule.hysteresis",
+    "schedule.retry_failed",
+    "schedule.every",
+    "schedule.time_zone",
     "metadata.sqlite.path",
     "beam.args",
     "runner.max_parallel",
@@ -151,7 +163,6 @@ def test_full_configuration():
         "data.source.path",
         "data.source.window",
         "training.tune",
-        "schedule",
         "kubeflow",
     ]
 
@@ -206,7 +217,7 @@ def test_what_to_write_instead():
     """Words where some values work, else: leave it out."""
     expected = {later.path: later.expected for later in LATER if not later.refuses}
     assert expected["data.source.format"] == "'csv' or 'parquet' or 'arrow' or 'tfrecord'"
-    assert expected["schedule"] == "this key left out"
+    assert expected["kubeflow"] == "this key left out"
     assert expected["beam.runner"] == "'local' or 'direct'"
 
 

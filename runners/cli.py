@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from runners.ci.commands import register as register_ci
 from runners.command import DEFAULT as _DEFAULT
 from runners.command import Config, Debug, Json, Overrides
 from runners.command import errors as _errors
@@ -614,6 +615,7 @@ def _print_ladder(edge: Any, push: Any, *, as_json: bool) -> None:
 
 register(app)
 register_schedule(app)
+register_ci(app)
 app.add_typer(deployments, name="deploy")
 
 if __name__ == "__main__":

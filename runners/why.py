@@ -14,7 +14,7 @@ from runners.view import gate_table
 from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, Payload, PushResult
 from schemas.errors import MetadataError
 
-__all__ = ["Why", "why"]
+__all__ = ["Why", "cell", "gates_markdown", "why"]
 
 _DATE = 8
 """With so many digits a run's id begins; fewer are the number of a version."""
@@ -113,11 +113,9 @@ class Why:
 
     def markdown(self) -> str:
         """For a pull request: the same, every slice in the table."""
-        parts = [f"**{_cell(self.verdict)}**"]
+        parts = [f"**{cell(self.verdict)}**"]
         if self.decision is not None:
-            columns = ("verdict", "metric", "where", "value", "limit", "margin", "champion", "interval", "n", "gate")
-            rows = [columns, ("---",) * len(columns), *map(_row, self.decision.gates)]
-            parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+            parts.append(gates_markdown(self.decision))
         parts += [
             "\n".join([f"{heading}:", "", *(f"- {line}" for line in lines)]) for heading, lines in self._sections()
         ]
@@ -191,6 +189,13 @@ def _distance(result: GateResult) -> str:
     return f"{text} ({abs(result.margin / result.limit):.1%})" if result.limit else text
 
 
+def gates_markdown(decision: Decision) -> str:
+    """Every gate as a table of Markdown."""
+    columns = ("verdict", "metric", "where", "value", "limit", "margin", "champion", "interval", "n", "gate")
+    rows = [columns, ("---",) * len(columns), *map(_row, decision.gates)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _row(result: GateResult) -> tuple[str, ...]:
     def number(value: float | None) -> str:
         return "" if value is None else shown(value, result.unit)
@@ -210,10 +215,10 @@ def _row(result: GateResult) -> tuple[str, ...]:
         count,
         result.gate,
     )
-    return tuple(map(_cell, values))
+    return tuple(map(cell, values))
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that does not break a table or begin markup."""
     for sign in "\\|*_`<>[]":
         text = text.replace(sign, f"\\{sign}")

@@ -214,6 +214,39 @@ def test_jitter_is_the_pipelines_own():
     assert len(set(waits)) > 4
 
 
+def month():
+    """Hour, fingerprint, rows and the day whose season the data have: a month in which 400 rows come each night at two.
+
+    On the 11th a feature comes in other units until the next night; nothing comes from the 15th to the 21st; the 22nd is
+    twelve hours late.
+    """
+    rows, season, data = 0, 0, ""
+    for day in range(1, 32):
+        for hour in range(24):
+            if hour == (14 if day == 22 else 2) and not 15 <= day <= 21:
+                rows, season, data = rows + 400, day, f"day {day}"
+            yield datetime(2026, 3, day, hour, tzinfo=UTC), data, rows, season
+
+
+def test_a_month():
+    """The expected runs and no other: enough rows, a bug upstream that is tried once, a season that went on unseen."""
+    config = schedule(new_rows=2000, drift=True, cool_down="12h")
+    kept, last, champion, trained_rows, learned, runs = None, None, None, 0, 0, []
+    for at, data, rows, season in month():
+        bug = data == "day 11"
+        distance = (
+            drift(0.6 if bug else 0.012 * (season - learned)) if champion else Drift(reason="nothing is served yet")
+        )
+        what = looked(at=at, data=data, rows=rows, trained_rows=trained_rows, drift=distance, last_run=last)
+        decision = decide("taxi", config, what.model_copy(update={"champion": champion}), kept)
+        kept = decision.memory
+        if decision.retrain:
+            runs.append((at.day, at.hour, *decision.fired))
+            last, trained_rows = run(at, "data_blocked" if bug else "pushed"), rows
+            champion, learned = (champion, learned) if bug else ((champion or 0) + 1, season)
+    assert runs == [(5, 2, "new_rows"), (10, 2, "new_rows"), (11, 2, "drift"), (22, 14, "drift"), (27, 2, "new_rows")]
+
+
 TICKS = st.lists(
     st.tuples(
         st.integers(-30, 600),  # minutes since the last tick

@@ -138,12 +138,14 @@ class _Place:
 
     def run(self, file: Path, code: Path | None) -> _Ran:
         """Runs a configuration; with the code beside it where that is a checkout of this project itself."""
-        environment = dict(os.environ)
+        environment, place = dict(os.environ), None
         if code is not None and (code / "runners" / "cli.py").is_file():
             known = environment.get("PYTHONPATH")
+            place = code  # worker processes look there first
             environment["PYTHONPATH"] = os.pathsep.join([str(code), *([known] if known else [])])
         done = subprocess.run(
             [sys.executable, "-P", "-m", "runners.cli", "run", str(file), *self._options(file)],
+            cwd=place,
             env=environment,
             capture_output=True,
             text=True,
@@ -187,6 +189,7 @@ def _error(answer: dict[str, Any], noise: str) -> str:
     if isinstance(error, dict):
         return f"{error['thing']}: {error['problem']}"
     if isinstance(error, str):
-        return f"{answer['thing']}: {answer['problem']}"
+        told = [f"{fault['path']}: {fault['problem']}" for fault in answer.get("faults", ())]
+        return "; ".join([f"{answer['thing']}: {answer['problem']}", *told])
     lines = [line for line in noise.splitlines() if line.strip()]
     return shorten(lines[-1]) if lines else "it ended without a word"

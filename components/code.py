@@ -8,7 +8,10 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-__all__ = ["code_fingerprint", "library_versions"]
+__all__ = ["OUR_PACKAGES", "code_fingerprint", "library_versions", "sources_digest"]
+
+OUR_PACKAGES = ("schemas", "serving", "components", "pipeline")
+"""Those that a node can run."""
 
 _LIBRARIES = (
     "apache-beam",
@@ -45,3 +48,15 @@ def code_fingerprint(*packages: str) -> str:
 def library_versions() -> dict[str, str]:
     """Name to version of the libraries on which what a node puts out depends."""
     return {library: importlib.metadata.version(library) for library in _LIBRARIES}
+
+
+def sources_digest() -> str:
+    """SHA-256, in hex, over the sources of all our packages that a node can run."""
+    digest = hashlib.sha256()
+    for package in OUR_PACKAGES:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None, package
+        assert spec.origin, package
+        for file in sorted(Path(spec.origin).parent.rglob("*.py")):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

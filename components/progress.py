@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CHANNEL_SUFFIX", "Progress", "advance", "begin", "channel", "end", "read", "report_to"]
+__all__ = ["CHANNEL_SUFFIX", "Progress", "advance", "begin", "channel", "counted", "end", "read", "report_to"]
 
 CHANNEL_SUFFIX = ".progress"
 """Of the file to which a node reports, beside its log."""
@@ -173,6 +173,11 @@ def advance(count: int, *, phase: str = "", figures: Mapping[str, float] | None 
     pause = _LOG_EVERY_S if _counter.channel is None else _WRITE_EVERY_S
     if time.monotonic() - _counter.told >= pause:
         _counter.tell()
+
+
+def counted() -> Progress | None:
+    """What this process has counted so far; None where it counted nothing."""
+    return _counter.snapshot() if _counter.done else None
 
 
 def end() -> None:

@@ -27,12 +27,16 @@ from serving.store import is_remote
 __all__ = ["check", "check_beside", "read_schema"]
 
 
-def check(loaded: LoadedConfig, root: Path, find: Callable[[str, Path], UserModule] = load_user_module) -> UserModule:
+def check(
+    loaded: LoadedConfig,
+    root: Path | None,
+    find: Callable[[str, Path], UserModule] = load_user_module,
+) -> UserModule:
     """Checks all that can be checked before a run.
 
     Args:
         loaded: the configuration.
-        root: the pipeline root of the run.
+        root: the pipeline root of the run; None where it runs on another machine, which has data and places of its own.
         find: finds the user's module: `load_user_module` imports and checks it, `locate_user_module` looks at its file.
 
     Returns:
@@ -42,7 +46,7 @@ def check(loaded: LoadedConfig, root: Path, find: Callable[[str, Path], UserModu
         ConfigError: with every fault that was found.
     """
     config = loaded.config
-    faults = [*_data_faults(config), *_place_faults(config, root)]
+    faults = [*_data_faults(config, here=root is not None), *(_place_faults(config, root) if root else ())]
     module = None
     try:
         module = find(config.model.module, loaded.folder)
@@ -105,8 +109,9 @@ def read_schema(path: str) -> Any:
     return schema
 
 
-def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
-    yield from _source_faults(config)
+def _data_faults(config: PipelineConfig, *, here: bool) -> Iterator[Fault]:
+    if here:
+        yield from _source_faults(config)
     try:
         schema = read_schema(config.data.schema_path)
     except ConfigError as error:
@@ -120,7 +125,8 @@ def _data_faults(config: PipelineConfig) -> Iterator[Fault]:
             yield Fault("data.schema", f"feature {fault.path!r} {fault.problem}", fault.expected, fault.got)
         return
     yield from faults_of(config.data.validate_, {name: kind.value for name, kind in columns.items()})
-    yield from _column_faults(config, columns)
+    if here:
+        yield from _column_faults(config, columns)
 
 
 def _name_faults(config: PipelineConfig, names: Collection[str]) -> Iterator[Fault]:

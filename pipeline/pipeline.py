@@ -45,6 +45,7 @@ def create_pipeline(
     *,
     ingest_on_beam: bool = False,
     accept_without_champion: str = "",
+    schema_file: str | None = None,
 ) -> tfx_pipeline.Pipeline:
     """The graph of a configuration.
 
@@ -56,15 +57,17 @@ def create_pipeline(
         beam_args: for whatever runs on Beam.
         ingest_on_beam: whether ExampleGen does.
         accept_without_champion: see `Gate`.
+        schema_file: where the data schema is read now, where the configuration's path is another machine's.
 
     Returns:
         The pipeline. What must not run on bad data stands in the condition on the data gate's decision.
     """
     data, gates = config.data, config.gates
     splits = {str(name): share for name, share in data.splits.items()}
-    examples = ExampleGen(data.source, splits, data.schema_path, on_beam=ingest_on_beam)
+    schema_path = schema_file or data.schema_path
+    examples = ExampleGen(data.source, splits, schema_path, on_beam=ingest_on_beam)
     statistics = StatisticsGen(examples.outputs["examples"])
-    schema = CuratedSchema(data.schema_path)
+    schema = CuratedSchema(schema_path)
     baseline = Resolver(
         strategy_class=BaselineStrategy,
         config={"base_path": config.push.serving.base_path},

@@ -20,6 +20,7 @@ from runners.command import Config, Debug, Json, Overrides
 from runners.command import errors as _errors
 from runners.command import print_json as _print_json
 from runners.deploy import deployments
+from runners.kubeflow.commands import register as register_kubeflow
 from runners.schedule.commands import register as register_schedule
 from runners.versions import allow_digest, register
 
@@ -617,6 +618,7 @@ register(app)
 register_schedule(app)
 register_ci(app)
 app.add_typer(deployments, name="deploy")
+register_kubeflow(app)
 
 if __name__ == "__main__":
     main()

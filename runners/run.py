@@ -27,6 +27,7 @@ __all__ = [
     "default_root",
     "explain",
     "new_run_id",
+    "outcome_of",
     "run",
 ]
 
@@ -430,19 +431,23 @@ def _result(run_id: str, nodes: list[Any], lineage: Any, options: Options, log: 
     decision, push = lineage.decision(run_id), lineage.push_result(run_id)
     data_decision = lineage.data_decision(run_id)
     error = None
-    outcome: Outcome
+    outcome = outcome_of(data_decision, decision, push)
     if failed:
         outcome, error = "failed", _failure(failed[0], options, log)
-    elif data_decision and data_decision.outcome == "block":
-        outcome = "data_blocked"
-    elif push is None or decision is None:
-        outcome = "failed"
+    elif outcome == "failed":
         error = NodeFailedError("the run", "ended without a decision", remedy=f"The log is {log}.")
-    elif push.blocked:
-        outcome = "pending" if decision.outcome == "pending" else "blocked"
-    else:
-        outcome = "pushed" if push.outcome == "pushed" else "already_served"
     return RunResult(run_id, outcome, nodes, decision, data_decision, push, log, error)
+
+
+def outcome_of(data_decision: DataDecision | None, decision: Decision | None, push: PushResult | None) -> Outcome:
+    """How a run ended whose nodes did not fail; `failed` where it came to no decision."""
+    if data_decision and data_decision.outcome == "block":
+        return "data_blocked"
+    if push is None or decision is None:
+        return "failed"
+    if push.outcome == "not_pushed" or push.outcome == "rolled_back":  # noqa: PLR1714 - mypy follows it so
+        return "pending" if decision.outcome == "pending" else "blocked"
+    return push.outcome
 
 
 def _failure(node: Any, options: Options, log: Path) -> NodeFailedError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,9 @@ from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, P
 from schemas.errors import MetadataError
 
 __all__ = ["Why", "cell", "gates_markdown", "why"]
+
+_COLUMNS = ("verdict", "metric", "where", "value", "limit", "margin", "champion", "interval", "n", "gate")
+_STYLE = "body{font:14px sans-serif;margin:2em}h1{font-size:18px}h2{font-size:15px}td,th{padding:2px 12px 2px 0;text-align:left}"
 
 _DATE = 8
 """With so many digits a run's id begins; fewer are the number of a version."""
@@ -111,9 +116,9 @@ class Why:
             for line in lines:
                 console.print(f"  {escape(line)}", soft_wrap=True)
 
-    def markdown(self) -> str:
-        """For a pull request: the same, every slice in the table."""
-        parts = [f"**{cell(self.verdict)}**"]
+    def markdown(self, verdict: str = "") -> str:
+        """For a pull request: the same, every slice in the table; with another first sentence where one is given."""
+        parts = [f"**{cell(verdict or self.verdict)}**"]
         if self.decision is not None:
             parts.append(gates_markdown(self.decision))
         parts += [
@@ -131,6 +136,17 @@ class Why:
             f"{edge.variant or 'none'}: {done}",
             f"`satisfice why {self.run.run_id} --payload tflite` shows the ladder",
         ]
+
+    def html(self, verdict: str = "") -> str:
+        """The same as a page of its own."""
+        parts = [f"<h1>{html.escape(verdict or self.verdict)}</h1>"]
+        if self.decision is not None:
+            rows = [_html_row("th", _COLUMNS), *(_html_row("td", _row(one)) for one in self.decision.gates)]
+            parts.append(f"<table>{''.join(rows)}</table>")
+        for heading, lines in self._sections():
+            items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+            parts.append(f"<h2>{html.escape(heading)}</h2><ul>{items}</ul>")
+        return f'<!doctype html><html lang="en"><meta charset="utf-8"><style>{_STYLE}</style>{"".join(parts)}</html>\n'
 
     def _sections(self) -> list[tuple[str, list[str]]]:
         nearest = self.nearest
@@ -191,8 +207,7 @@ def _distance(result: GateResult) -> str:
 
 def gates_markdown(decision: Decision) -> str:
     """Every gate as a table of Markdown."""
-    columns = ("verdict", "metric", "where", "value", "limit", "margin", "champion", "interval", "n", "gate")
-    rows = [columns, ("---",) * len(columns), *map(_row, decision.gates)]
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(map(cell, _row(one)) for one in decision.gates)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -203,7 +218,7 @@ def _row(result: GateResult) -> tuple[str, ...]:
     limit = "" if result.limit is None else f"{'≤' if is_upper(result) else '≥'} {number(result.limit)}"
     interval = f"{shown(result.interval[0])}..{shown(result.interval[1])}" if result.interval else ""
     count = "" if result.n is None else f"{result.n:,}"
-    values = (
+    return (
         result.verdict,
         result.metric,
         where(result),
@@ -215,7 +230,11 @@ def _row(result: GateResult) -> tuple[str, ...]:
         count,
         result.gate,
     )
-    return tuple(map(cell, values))
+    return values
+
+
+def _html_row(tag: str, cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def cell(text: str) -> str:

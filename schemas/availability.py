@@ -55,7 +55,6 @@ def _is_no_store(path: str) -> bool:
     return _is_remote(path) and not path.startswith("gs://")
 
 
-_STORES = "a metadata store other than SQLite"
 _LOCAL = "a path on this machine"
 
 LATER: tuple[Later, ...] = (
@@ -69,10 +68,6 @@ LATER: tuple[Later, ...] = (
     Later(
         "push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=f"{_LOCAL}, or gs://BUCKET"
     ),
-    Later("kubeflow", "the Kubeflow runner"),
-    Later("metadata.mysql", _STORES),
-    Later("metadata.postgresql", _STORES),
-    Later("metadata.grpc", _STORES),
     Later("beam.runner", "a Beam engine on a cluster", ("local", "direct")),
 )
 

@@ -130,6 +130,11 @@ Address = Annotated[
     _expect("HOST:PORT in quotes, such as '10.0.0.7:8500'"),
 ]
 Instances = Annotated[int, Field(ge=1, le=1000)]
+KubernetesName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"),
+    _expect("a name as Kubernetes has it: small letters, digits, hyphens and dots"),
+]
 Quantity = Annotated[int | str, _expect("a whole number, or text as Kubernetes has it, such as '8Gi' or '500m'")]
 
 
@@ -744,17 +749,92 @@ class ScheduleConfig(Section):
 
 
 class VolumeConfig(Section):
-    """A persistent volume claim."""
+    """A persistent volume claim, mounted in every container.
 
-    claim: Text
+    The folder of the configuration lies on it at `mount_path`: what the file calls `data/x.csv` is `MOUNT_PATH/data/x.csv`
+    there. `access`: of the claim. A SQLite store needs `ReadWriteOnce`, by which all pods share one machine's file system.
+    """
+
+    claim: KubernetesName
+    mount_path: Annotated[
+        str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$"), _expect("an absolute path, such as '/satisfice'")
+    ] = "/satisfice"
+    access: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
+
+
+class AcceleratorConfig(Section):
+    """Devices that a container needs, by the resource name of their plugin."""
+
+    type: Text = "nvidia.com/gpu"
+    count: Positive = 1
+
+
+class TolerationConfig(Section):
+    """A taint that a pod tolerates, as Kubernetes spells it."""
+
+    key: Text | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: Text | None = None
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+
+    @model_validator(mode="after")
+    def _as_kubernetes_has_it(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise _refusal("value is given with operator: Exists", "operator: Equal, or value left out")
+        if self.operator == "Equal" and (self.key is None or self.value is None):
+            raise _refusal("operator: Equal compares a key with a value", "both, or operator: Exists")
+        return self
+
+
+class PodConfig(Section):
+    """What the container of a node gets. `cpu` and `memory` are request and limit; `shared_memory` is `/dev/shm`."""
+
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    accelerator: AcceleratorConfig | None = None
+    shared_memory: Quantity | None = None
+    node_selector: dict[Text, str] = {}
+    tolerations: tuple[TolerationConfig, ...] = ()
+    retries: NotNegative | None = None
+    back_off_s: NotNegative = 30
+    timeout_s: Positive | None = None
+
+
+class SecretConfig(Section):
+    """A Kubernetes secret. `env`: name of a variable to the secret's key; `mount_path`: the keys as files."""
+
+    name: KubernetesName
+    env: dict[Text, Text] = {}
+    mount_path: Text | None = None
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if not self.env and self.mount_path is None:
+            raise _refusal("a secret is named and not used", "env, mount_path, or both")
+        return self
 
 
 class KubeflowConfig(Section):
-    """For Kubeflow Pipelines."""
+    """For Kubeflow Pipelines.
+
+    `resources`: by node id; `"*"` is for every container, and a node's own keys go before it. `parameters`: keys of the
+    configuration that become parameters of the compiled pipeline, with the values that stand here as defaults.
+    `host`: address of the API, for `submit` and `schedule`; `token_env` and `token_file`: where its token is.
+    """
 
     image: Text
-    resources: dict[str, dict[Literal["cpu", "memory"], Quantity]] = {}
+    resources: dict[Text, PodConfig] = {}
     volume: VolumeConfig | None = None
+    secrets: tuple[SecretConfig, ...] = ()
+    env: dict[Text, str] = {}
+    pull_secrets: tuple[KubernetesName, ...] = ()
+    parameters: tuple[Text, ...] = ()
+    host: Text | None = None
+    namespace: KubernetesName | None = None
+    service_account: KubernetesName | None = None
+    experiment: Text | None = None
+    token_env: Text | None = None
+    token_file: Text | None = None
 
 
 # --- how it runs ------------------------------------------------------------------------------------------------------

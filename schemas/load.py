@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,7 +19,7 @@ from schemas.availability import faults_of_unavailable_keys, values_at
 from schemas.config import PipelineConfig, config_digest
 from schemas.errors import ConfigError, Fault, close_match, shorten, spell
 
-__all__ = ["LoadedConfig", "as_yaml", "json_schema", "load_config", "parse_config", "read_raw"]
+__all__ = ["LoadedConfig", "as_yaml", "json_schema", "load_config", "overridden", "parse_config", "read_raw"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,19 @@ def read_raw(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dic
     except ConfigError:
         return {}
     return raw if isinstance(raw, dict) else {}
+
+
+def overridden(config: PipelineConfig, overrides: Sequence[str], source: str) -> PipelineConfig:
+    """A configuration with overrides as `load_config` takes them; its paths stay as they are.
+
+    Raises:
+        ConfigError: with every fault that was found.
+    """
+    faults: list[Fault] = []
+    raw: Any = config.canonical()
+    for override in overrides:
+        raw = _override(raw, override, faults)
+    return _check(raw, source, faults)
 
 
 def parse_config(raw: Mapping[str, Any], source: str = "configuration") -> PipelineConfig:
@@ -389,17 +402,24 @@ def _words(context: Mapping[str, Any]) -> list[str]:
 
 
 def _keys_at(loc: Sequence[int | str]) -> list[str]:
-    """The keys that the section at a location knows; none where no section is."""
+    """The keys that the section at a location knows; none where no section is, or a mapping whose keys are the user's."""
     model: type[BaseModel] | None = PipelineConfig
+    own_key = False
     for part in loc:
-        if model and isinstance(part, str):
-            model = _section(model, part)
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+        if own_key:
+            own_key = False
+        elif model and isinstance(part, str):
+            model, own_key = _section(model, part)
+    return [field.alias or name for name, field in model.model_fields.items()] if model and not own_key else []
 
 
-def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    annotations = (field.annotation for name, field in model.model_fields.items() if key == (field.alias or name))
-    return next((section for annotation in annotations for section in _models_in(annotation)), None)
+def _section(model: type[BaseModel], key: str) -> tuple[type[BaseModel] | None, bool]:
+    """The section below a key, and whether it stands there under keys of the user's."""
+    for name, field in model.model_fields.items():
+        if key == (field.alias or name):
+            section = next(_models_in(field.annotation), None)
+            return section, section is not None and get_origin(field.annotation) is dict
+    return None, False
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:

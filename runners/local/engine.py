@@ -8,7 +8,6 @@ launched, since the launcher does not raise for every failure.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -108,6 +107,7 @@ class Engine:
         read_node: what the lineage of this run holds of a node, for the view.
         ir_file: file that holds the graph's IR, for workers.
         folder: of the configuration.
+        metadata: the configuration's section, as JSON.
         log_of: node id to the file that takes its noise.
         max_parallel: nodes at once.
         retries: attempts after the first, for failures that are not ours.
@@ -118,6 +118,7 @@ class Engine:
     read_node: Callable[[str], NodeRecord | None]
     ir_file: Path
     folder: Path
+    metadata: str
     log_of: Callable[[str], Path]
     max_parallel: int = 2
     retries: int = 0
@@ -213,7 +214,7 @@ class Engine:
 
     def _submit(self, workers: Workers, work: _Work) -> None:
         """Hands a node to a worker; one that is light is done on the spot, and its end heard of like any other's."""
-        self._clear(work.node)
+        self.chooser.records.clear(work.node, self.graph.root)
         self._running[work.node.id] = work
         channel = _channel(work)
         channel.unlink(missing_ok=True)  # of an attempt that was killed
@@ -231,22 +232,10 @@ class Engine:
                 "folder": str(self.folder),
                 "use_cache": work.choice.ingredients is None,
                 "channel": str(channel),
+                "metadata": self.metadata,
             },
             work.log,
         )
-
-    def _clear(self, node: Node) -> None:
-        """Removes what an attempt that was killed left behind, so that nothing of it gets among what this one writes.
-
-        TFX runs it again under the same execution, into the same folders, and clears them only when an executor raises.
-        """
-        execution = self.chooser.records.unfinished(node)
-        if execution is None:
-            return
-        for key in (*node.outputs, ".system/executor_execution"):
-            folder = Path(self.graph.root, node.id, key, str(execution.id))
-            if folder.exists():
-                shutil.rmtree(folder)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from components import progress
+from schemas.config import MetadataConfig
 from schemas.errors import SatisficeError, find_cause, shorten
 
-__all__ = ["build", "launch"]
+__all__ = ["build", "cause_of", "launch", "launch_node"]
 
 _CAUSE_SHOWN = 400
 
@@ -30,7 +31,7 @@ def build(config: str, overrides: list[str], root: str, accept_without_champion:
     """
     from tfx.dsl.compiler import compiler
 
-    from components.lineage.store import connection_config
+    from components.lineage.store import connection_config, without_password
     from pipeline.pipeline import create_pipeline
     from pipeline.user_module import load_user_module
     from runners.beam import beam_arguments, ingests_on_beam
@@ -44,7 +45,7 @@ def build(config: str, overrides: list[str], root: str, accept_without_champion:
             loaded.config,
             module,
             root,
-            connection_config(loaded.config.metadata),
+            without_password(connection_config(loaded.config.metadata)),
             beam_arguments(engine),
             ingest_on_beam=ingests_on_beam(engine),
             accept_without_champion=accept_without_champion,
@@ -55,7 +56,7 @@ def build(config: str, overrides: list[str], root: str, accept_without_champion:
     return {"ir": base64.b64encode(compiled.SerializeToString(deterministic=True)).decode()}
 
 
-def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str) -> dict[str, Any]:
+def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str, metadata: str) -> dict[str, Any]:
     """Launches one node through TFX's portable launcher.
 
     Args:
@@ -64,13 +65,11 @@ def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str) -> di
         folder: of the configuration, for the user's module.
         channel: file to which the node reports how far it is.
         use_cache: whether TFX's own cache may answer; the engine has one of its own for the nodes that it knows.
+        metadata: the configuration's section, as JSON.
 
     Returns:
         `{}`; or `cause`, `traceback`, and `retry`: whether another attempt may fare better.
     """
-    from tfx.orchestration import metadata
-    from tfx.orchestration.local import runner_utils
-    from tfx.orchestration.portable import launcher
     from tfx.proto.orchestration import pipeline_pb2
 
     from pipeline.user_module import add_to_path
@@ -79,21 +78,8 @@ def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str) -> di
     progress.report_to(Path(channel))
     add_to_path(Path(folder))
     pipeline = pipeline_pb2.Pipeline.FromString(Path(ir).read_bytes())
-    deployment = runner_utils.extract_local_deployment_config(pipeline)
-    connection = getattr(
-        deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof("connection_config")
-    )
-    proto = next(one.pipeline_node for one in pipeline.nodes if one.pipeline_node.node_info.id == node)
-    proto.execution_options.caching_options.enable_cache = use_cache
     try:
-        launcher.Launcher(
-            pipeline_node=proto,
-            mlmd_connection=metadata.Metadata(connection),
-            pipeline_info=pipeline.pipeline_info,
-            pipeline_runtime_spec=pipeline.runtime_spec,
-            executor_spec=runner_utils.extract_executor_spec(deployment, node),
-            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
-        ).launch()
+        launch_node(pipeline, node, MetadataConfig.model_validate_json(metadata), use_cache=use_cache)
     except Exception as error:  # noqa: BLE001 - whatever user code raises in a node is the node's failure
         traceback.print_exc()
         ours = find_cause(error)
@@ -101,6 +87,34 @@ def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str) -> di
     finally:
         progress.end()
     return {}
+
+
+def launch_node(pipeline: Any, node: str, store: MetadataConfig, *, use_cache: bool) -> None:
+    """Launches one node in this process. It does not raise for inputs that cannot be resolved: read the node's state.
+
+    Args:
+        pipeline: the Pipeline proto, its run id filled in.
+        node: id of the node.
+        store: where ML Metadata lives. What the proto says of it is not used: it holds no password.
+        use_cache: whether TFX's own cache may answer.
+    """
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+    from tfx.orchestration.portable import launcher
+
+    from components.lineage.store import connection_config
+
+    deployment = runner_utils.extract_local_deployment_config(pipeline)
+    proto = next(one.pipeline_node for one in pipeline.nodes if one.pipeline_node.node_info.id == node)
+    proto.execution_options.caching_options.enable_cache = use_cache
+    launcher.Launcher(
+        pipeline_node=proto,
+        mlmd_connection=metadata.Metadata(connection_config(store)),
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
+    ).launch()
 
 
 def cause_of(error: BaseException) -> str:

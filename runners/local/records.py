@@ -6,7 +6,9 @@ node; its inputs and outputs are events with the key as path; so TFX's own input
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ml_metadata import errors
@@ -113,6 +115,19 @@ class Records:
         if spec.name not in self._types:
             self._types[spec.name] = self.store.put_artifact_type(spec, can_add_fields=True, can_omit_fields=True)
         return metadata_store_pb2.Artifact(type_id=self._types[spec.name], type=spec.name, uri=uri)
+
+    def clear(self, node: Node, root: str) -> None:
+        """Removes what an attempt that was killed left behind, so that nothing of it gets among what the next one writes.
+
+        TFX runs it again under the same execution, into the same folders, and clears them only when an executor raises.
+        """
+        execution = self.unfinished(node)
+        if execution is None:
+            return
+        for key in (*node.outputs, ".system/executor_execution"):
+            folder = Path(root, node.id, key, str(execution.id))
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def discard(self, artifacts: Sequence[Any]) -> None:
         """Marks artifacts as no longer live: their files are damaged or gone."""

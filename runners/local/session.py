@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from components.code import library_versions
+from components.code import library_versions, sources_digest
 from components.example_gen.ahead import Ahead
 from components.lineage.reader import Lineage
 from pipeline.fingerprint import module_fingerprint
@@ -144,6 +144,7 @@ class Session:
             read_node=lambda node: self.lineage.node(self.run_id, node),
             ir_file=self.folder / "pipeline.pb",
             folder=self.loaded.folder,
+            metadata=self.loaded.config.metadata.model_dump_json(),
             log_of=self.log_of,
             max_parallel=os.cpu_count() or 1 if runner.max_parallel == "auto" else runner.max_parallel,
             retries=runner.retries,
@@ -219,7 +220,7 @@ def made_of(loaded: LoadedConfig, module: UserModule, root: Path, accept_without
         "functions": [module.preprocessing_fingerprint, module.build_model_fingerprint],
         "schema": _sha(Path(loaded.config.data.schema_path)),
         "libraries": _libraries(),
-        "code": _package_digest(),
+        "code": sources_digest(),
         "accept_without_champion": accept_without_champion,
     }
     return hashlib.sha256(json.dumps(things, sort_keys=True).encode()).hexdigest()
@@ -344,18 +345,6 @@ def _custom_drivers(graph: Graph) -> Iterator[str]:
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     graph.ir.deployment_config.Unpack(deployment)
     yield from deployment.custom_driver_specs
-
-
-def _package_digest() -> str:
-    """Digest of our own sources."""
-    digest = hashlib.sha256()
-    for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        assert spec.origin
-        for file in sorted(Path(spec.origin).parent.rglob("*.py")):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _sha(file: Path) -> str:

@@ -130,7 +130,48 @@ USED = {
     "schedule.retry_failed",
     "schedule.every",
     "schedule.time_zone",
+    "kubeflow.image",
+    "kubeflow.resources.*.cpu",
+    "kubeflow.resources.*.memory",
+    "kubeflow.resources.*.accelerator.type",
+    "kubeflow.resources.*.accelerator.count",
+    "kubeflow.resources.*.shared_memory",
+    "kubeflow.resources.*.node_selector",
+    "kubeflow.resources.*.tolerations.key",
+    "kubeflow.resources.*.tolerations.operator",
+    "kubeflow.resources.*.tolerations.value",
+    "kubeflow.resources.*.tolerations.effect",
+    "kubeflow.resources.*.retries",
+    "kubeflow.resources.*.back_off_s",
+    "kubeflow.resources.*.timeout_s",
+    "kubeflow.volume.claim",
+    "kubeflow.volume.mount_path",
+    "kubeflow.volume.access",
+    "kubeflow.secrets.*.name",
+    "kubeflow.secrets.*.env",
+    "kubeflow.secrets.*.mount_path",
+    "kubeflow.env",
+    "kubeflow.pull_secrets",
+    "kubeflow.parameters",
+    "kubeflow.host",
+    "kubeflow.namespace",
+    "kubeflow.service_account",
+    "kubeflow.experiment",
+    "kubeflow.token_env",
+    "kubeflow.token_file",
     "metadata.sqlite.path",
+    "metadata.mysql.host",
+    "metadata.mysql.port",
+    "metadata.mysql.database",
+    "metadata.mysql.user",
+    "metadata.mysql.password_env",
+    "metadata.postgresql.host",
+    "metadata.postgresql.port",
+    "metadata.postgresql.database",
+    "metadata.postgresql.user",
+    "metadata.postgresql.password_env",
+    "metadata.grpc.host",
+    "metadata.grpc.port",
     "beam.args",
     "runner.max_parallel",
     "runner.retries",
@@ -142,10 +183,12 @@ def leaves(loc=()):
     for key in _keys_at(loc):
         here = (*loc, key)
         path = ".".join(here)
-        if _keys_at(here) and path not in {later.path for later in LATER}:
-            yield from leaves(here)
+        below = next((deep for deep in (here, (*here, "*")) if _keys_at(deep)), None)
+        if below and path not in {later.path for later in LATER}:
+            yield from leaves(below)
         else:
-            yield path.replace("gates.satisfy.", "gates.satisfy.*.").replace("instances.", "instances.*.")
+            path = path.replace("gates.satisfy.", "gates.satisfy.*.").replace("instances.", "instances.*.")
+            yield path.replace("kubeflow.secrets.", "kubeflow.secrets.*.")
 
 
 def test_every_key_is_used_or_refused():
@@ -163,7 +206,6 @@ def test_full_configuration():
         "data.source.path",
         "data.source.window",
         "training.tune",
-        "kubeflow",
     ]
 
 

@@ -343,9 +343,8 @@ def test_unions_are_one_fault(faults):
         "push.serving.confirm.instances: is not valid; expected at least 1 in the list; got []",
         "kubeflow.resources.Trainer.cpu: is not valid; expected a whole number, or text as Kubernetes has it, such as "
         "'8Gi' or '500m'; got [1]",
-        "kubeflow.resources.Trainer.gpu: unknown key; expected one of cpu, memory; got 'gpu' (did you mean 'cpu'?)",
-        'kubeflow: not available yet: the Kubeflow runner; expected this key left out; got {"image": "x", "resources": {"'
-        'Trainer": {"cpu": [1], "gpu": 2}}}',
+        "kubeflow.resources.Trainer.gpu: unknown key; expected one of cpu, memory, accelerator, shared_memory, "
+        "node_selector, tolerations, retries, back_off_s, timeout_s; got 2 (did you mean 'cpu'?)",
     ]
 
 

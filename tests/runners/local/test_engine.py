@@ -92,6 +92,7 @@ def engine(desk: Desk, run_id: str = "run-1", max_parallel: int = 2, retries: in
         read_node=lambda node: lineage.node(run_id, node),
         ir_file=desk.folder / "pipeline.pb",
         folder=desk.folder,
+        metadata=desk.metadata.model_dump_json(),
         log_of=lambda node: desk.folder / f"{node}.log",
         max_parallel=max_parallel,
         retries=retries,

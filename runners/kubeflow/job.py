@@ -1,0 +1,106 @@
+"""What a container is told: a job of one node, packed into one argument. The same job gives the same text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import zlib
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.config import MetadataConfig
+from schemas.errors import SatisficeError
+
+__all__ = ["BeginJob", "NodeJob", "Source", "TellJob", "pack", "unpack"]
+
+
+class _Job(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Job):
+    """What a pipeline was compiled from.
+
+    Attributes:
+        config: the configuration as the containers have it, canonical JSON.
+        file: of the configuration, where it would be in the containers.
+        schema_text: the data schema.
+        fingerprints: of `preprocessing_fn` and `build_model`.
+        code: digest of our own sources.
+        libraries: name to version of the libraries on which results depend.
+    """
+
+    config: str
+    file: str
+    schema_text: str
+    fingerprints: tuple[str, str]
+    code: str
+    libraries: dict[str, str]
+
+
+class BeginJob(_Job):
+    """To check that a run can be made here, and to record that it has begun."""
+
+    source: Source
+    root: str
+
+
+class NodeJob(_Job):
+    """To run one node.
+
+    Attributes:
+        node: its id.
+        folder: of the configuration, for the user's module.
+        metadata: where ML Metadata lives.
+        ir: a serialized Pipeline proto of this node alone, in base64, without a connection.
+        source: for a pipeline with parameters, which is built anew where one has another value; else None.
+    """
+
+    node: str
+    folder: str
+    metadata: MetadataConfig
+    ir: str
+    source: Source | None = None
+
+
+class TellJob(_Job):
+    """To tell what was decided, and at the end of a run to record how it ended.
+
+    Attributes:
+        pipeline: its name.
+        metadata: where ML Metadata lives.
+        root: pipeline root.
+        nodes: id of each node to the ids of those that it needs, in order.
+    """
+
+    pipeline: str
+    metadata: MetadataConfig
+    root: str
+    nodes: dict[str, tuple[str, ...]] = {}
+
+
+_AnyJob = TypeVar("_AnyJob", bound=_Job)
+
+
+def pack(job: BaseModel) -> str:
+    """A job as text of letters, digits, `+`, `/` and `=`."""
+    return base64.b64encode(gzip.compress(job.model_dump_json(by_alias=True).encode(), mtime=0)).decode()
+
+
+def unpack(kind: type[_AnyJob], text: str) -> _AnyJob:
+    """The job that `pack` made a text of.
+
+    Raises:
+        SatisficeError: it is none, or was made by another version.
+    """
+    try:
+        return kind.model_validate_json(gzip.decompress(base64.b64decode(text, validate=True)))
+    except (binascii.Error, OSError, EOFError, zlib.error, ValidationError) as error:
+        raise SatisficeError(
+            "--job",
+            f"is no {kind.__name__} of this version",
+            got=str(error),
+            remedy="Compile the pipeline with the version that the image holds: satisfice compile",
+        ) from error

@@ -11,6 +11,7 @@
     |-- RootLockedError            1   another run holds the same pipeline root
     |-- InterpreterError         1   a `.tflite` file does not load, or does not run, in LiteRT's interpreter
     |-- ApprovalError              1   a decision cannot be approved or rejected
+    |-- KubeflowError              1   the API of Kubeflow Pipelines cannot be reached, or refuses
     `-- StoreError                 1   the version store refuses or cannot act
         |-- StoreBusyError         1   another publisher holds the base path's lock
         |-- DigestMismatchError    1   bytes are not the ones that were measured
@@ -38,6 +39,7 @@ __all__ = [
     "DigestMismatchError",
     "Fault",
     "InterpreterError",
+    "KubeflowError",
     "MetadataError",
     "MissingColumnError",
     "NodeFailedError",
@@ -225,6 +227,10 @@ class InterpreterError(SatisficeError):
 
 class ApprovalError(SatisficeError):
     """A decision cannot be approved or rejected: it waits for nobody, or no longer."""
+
+
+class KubeflowError(SatisficeError):
+    """The API of Kubeflow Pipelines cannot be reached, or refuses what it was asked for."""
 
 
 class StoreError(SatisficeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(name="compile")(compile_)
+    app.command()(submit)
+    app.command()(schedule)
 
 
 def compile_(
@@ -49,6 +52,163 @@ def compile_(
             given = ", ".join(f"{name}={value}" for name, value in compiled.parameters.items())
             typer.echo(f"Wrote {output}: {len(compiled.nodes)} nodes of pipeline {loaded.config.name!r}.")
             typer.echo(f"  parameters: {given}" if given else "  no parameters (kubeflow.parameters names them)")
+
+
+Values = Annotated[
+    list[str] | None, typer.Option("--value", metavar="KEY=VALUE", help="A parameter of the pipeline. Repeatable.")
+]
+
+
+def submit(
+    config: Config = Path(DEFAULT),
+    overrides: Overrides = None,
+    values: Values = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended, and say what was decided.")] = True,
+    every: Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help="Between two questions.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = 86_400.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compile a pipeline, upload it to Kubeflow Pipelines, run it there and wait: exit codes as of `run`."""
+    with errors(as_json, debug):
+        from runners.run import EXIT_CODES
+
+        loaded, compiled = compiled_of(config, overrides or [])
+        given = values_of(compiled, values or [])
+        kubeflow, experiment, version = _uploaded(loaded, compiled)
+        say = _sayer(as_json)
+        run_id = kubeflow.start(experiment, f"{loaded.config.name} {version[1][:8]}", version, given)
+        say(f"Run {run_id} of pipeline {loaded.config.name!r} has been started.")
+        if not wait:
+            if as_json:
+                print_json({"run": run_id, "state": "started"})
+            raise typer.Exit(0)
+        ended = kubeflow.wait(run_id, every, timeout, say)
+        found = _decision(loaded, run_id)
+        outcome = found["outcome"] if found else ended.outcome
+        if as_json:
+            record = {"run": run_id, "state": ended.state, "outcome": outcome, "error": ended.error, "why": found}
+            print_json({**record, "exit_code": EXIT_CODES[outcome]})
+        else:
+            for line in _ended_lines(ended, found, outcome):
+                typer.echo(line)
+    raise typer.Exit(EXIT_CODES[outcome])
+
+
+def schedule(
+    config: Config = Path(DEFAULT),
+    kubeflow: Annotated[bool, typer.Option("--kubeflow", help="As a recurring run of Kubeflow Pipelines.")] = False,
+    cron: Annotated[
+        str, typer.Option(metavar="EXPRESSION", help="Six fields: seconds minutes hours day month weekday.")
+    ] = "",
+    overrides: Overrides = None,
+    values: Values = None,
+    catch_up: Annotated[bool, typer.Option(help="Run what was missed while it was paused.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Have a pipeline run by the clock, on Kubeflow Pipelines; what was scheduled under its name before is replaced."""
+    with errors(as_json, debug):
+        from runners.kubeflow.cron import cron_faults
+        from schemas.errors import ConfigError, Fault
+
+        faults = [] if kubeflow else [Fault("--kubeflow", "is the only way to schedule yet", "--kubeflow")]
+        faults += cron_faults(cron, "--cron")
+        if faults:
+            raise ConfigError("command line", faults)
+        loaded, compiled = compiled_of(config, overrides or [])
+        given = values_of(compiled, values or [])
+        api, experiment, version = _uploaded(loaded, compiled)
+        name = loaded.config.name
+        recurring, replaced = api.repeat(experiment, name, version, cron, given, catch_up=catch_up)
+        if as_json:
+            print_json({"recurring_run": recurring, "replaced": replaced, "cron": cron, "pipeline": name})
+        else:
+            instead = f", in place of {replaced} earlier" if replaced else ""
+            typer.echo(f"Scheduled pipeline {name!r} as recurring run {recurring}{instead}: {cron}")
+
+
+def values_of(compiled: Compiled, given: list[str]) -> dict[str, object]:
+    """The values for a pipeline's parameters, by name; a key of the configuration is a name too.
+
+    Raises:
+        ConfigError: a name is no parameter, or a value is not of its type.
+    """
+    import yaml
+
+    from runners.kubeflow.compile import parameter_name
+    from schemas.errors import ConfigError, Fault, close_match
+
+    found: dict[str, object] = {}
+    faults = []
+    for pair in given:
+        key, equals, text = pair.partition("=")
+        name = parameter_name(key.strip())
+        if not equals or name not in compiled.parameters:
+            known = ", ".join(compiled.parameters) or "none: kubeflow.parameters names them"
+            faults.append(
+                Fault(f"--value {pair}", "is no parameter", known, "", close_match(name, compiled.parameters))
+            )
+            continue
+        kind = type(compiled.parameters[name])
+        value = text if kind is str else yaml.safe_load(text)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            faults.append(Fault(f"--value {pair}", "is of another type", kind.__name__, text))
+        found[name] = value
+    if faults:
+        raise ConfigError("command line", faults)
+    return found
+
+
+def _uploaded(loaded: LoadedConfig, compiled: Compiled) -> tuple[Any, str, tuple[str, str]]:
+    """The API, the experiment, and the version that was uploaded."""
+    from runners.kubeflow.client import Kubeflow
+
+    section = loaded.config.kubeflow
+    assert section is not None, "what was compiled has one"
+    kubeflow = Kubeflow(section)
+    experiment = kubeflow.experiment(section.experiment or loaded.config.name)
+    pipeline, version, _ = kubeflow.upload(loaded.config.name, compiled)
+    return kubeflow, experiment, (pipeline, version)
+
+
+def _sayer(as_json: bool) -> Callable[[str], None]:
+    """Writes to standard error where standard output is one JSON document."""
+    return lambda text: typer.echo(text, err=as_json)
+
+
+def _decision(loaded: LoadedConfig, run_id: str) -> dict[str, Any] | None:
+    """What the lineage says of a run; None where the store is not one that this machine can read."""
+    from components.lineage.reader import Lineage
+    from runners.why import why
+    from schemas.errors import MetadataError
+
+    metadata = loaded.config.metadata
+    if metadata.sqlite is not None:  # on the volume
+        return None
+    try:
+        found = why(Lineage(metadata, loaded.config.name), run_id)
+    except MetadataError:
+        return None
+    return {"outcome": found.run.outcome, **found.as_dict()}
+
+
+def _ended_lines(ended: Any, found: dict[str, Any] | None, outcome: str) -> Iterator[str]:
+    """What became of a run."""
+    if found is not None:
+        yield found["verdict"]
+        yield from (f"  {reason}" for reason in found["reasons"])
+        return
+    told = {
+        "pushed": "pushed, or already served",
+        "blocked": "blocked by the gate, nothing was pushed",
+        "data_blocked": "blocked by the data gate, nothing was trained",
+        "pending": "waits for approval, nothing is pushed until a person approves",
+        "failed": f"failed. {ended.error}".strip(),
+    }
+    yield f"Run {ended.run_id}: {told[outcome]}. The task Report on Kubeflow's page tells more."
 
 
 def compiled_of(config: Path, overrides: list[str]) -> tuple[LoadedConfig, Compiled]:

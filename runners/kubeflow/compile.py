@@ -178,10 +178,10 @@ class _Plan:
                 self._node(node)
             for pusher in [node for node in nodes if node.type == _PUSHER]:
                 for outcome, ending in _ENDINGS.items():
-                    with dsl.If(self._tasks[pusher.id].outputs["outcome"] == outcome, name=outcome):
+                    with dsl.If(self._tasks[pusher.id].outputs["outcome"] == outcome, name=f"if {outcome}"):
                         self._ending(ending)
         if self.graph.node(producer).type == _DATA_GATE:
-            with dsl.If(answer != str(condition.value), name="data blocked"):
+            with dsl.If(answer != str(condition.value), name="if data blocked"):
                 self._ending(_DATA_BLOCKED)
 
     def _node(self, node: Node) -> None:

@@ -103,7 +103,10 @@ def test_what_must_not_run_on_bad_data_is_skipped_by_kubeflow(both) -> None:
         if "triggerPolicy" in task
     }
     shown = {name: {one["taskInfo"]["name"] for one in below.values()} for name, below in inner.items()}
-    assert shown == {"DataGate lets it go on": {*INSIDE, "blocked", "pending"}, "data blocked": {"DataBlocked"}}
+    assert shown == {
+        "DataGate lets it go on": {*INSIDE, "if blocked", "if pending"},
+        "if data blocked": {"DataBlocked"},
+    }
     outside = {one["taskInfo"]["name"] for one in spec["components"]["comp-exit-handler-1"]["dag"]["tasks"].values()}
     assert outside == {"Begin", *OUTSIDE, *inner}
 

@@ -45,7 +45,7 @@ def connection_config(metadata: MetadataConfig, *, read_only: bool = False) -> A
         server = metadata.postgresql
         config.postgresql.host, config.postgresql.port = server.host, str(server.port)
         config.postgresql.dbname, config.postgresql.user = server.database, server.user
-        config.postgresql.password = _password(server)
+        config.postgresql.password = _quoted(_password(server))
     return config
 
 
@@ -100,6 +100,12 @@ def _password(server: DatabaseConfig) -> str:
             remedy="Set it; in Kubernetes from a secret (kubeflow.secrets).",
         )
     return password
+
+
+def _quoted(text: str) -> str:
+    """Text as libpq's connection string takes it: ML Metadata puts one together without quoting anything."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'" if text else ""
 
 
 def _not_opened(metadata: MetadataConfig, error: Exception) -> MetadataError:

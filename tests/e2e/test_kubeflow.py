@@ -84,7 +84,7 @@ def test_the_commands_that_read_know_the_run(cluster: Cluster, first: Run) -> No
 
 def test_the_second_run_is_cached_and_a_block_is_a_block(cluster: Cluster, first: Run) -> None:
     """Nothing is trained again; a limit that was given to the run blocks it, which is neither failure nor success."""
-    second = cluster.run(**{"gates_satisfy_0_min": 0.99999})
+    second = cluster.run(gates_satisfy_0_min=0.99999)
     states = {name: second.tasks[name].parameters["state"] for name in SEEN_BEFORE}
     assert states == dict.fromkeys(SEEN_BEFORE, "cached")
     assert second.state == "SUCCEEDED"

@@ -230,7 +230,6 @@ def _row(result: GateResult) -> tuple[str, ...]:
         count,
         result.gate,
     )
-    return values
 
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from runners.command import errors as _errors
 from runners.command import print_json as _print_json
 from runners.deploy import deployments
 from runners.kubeflow.commands import register as register_kubeflow
+from runners.kubeflow.commands import settle
 from runners.schedule.commands import register as register_schedule
 from runners.versions import allow_digest, register
 
@@ -267,6 +268,9 @@ def why(
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the lineage.")]
+OnKubeflow = Annotated[
+    bool, typer.Option("--kubeflow", help="Where the artifacts are: as a run on Kubeflow Pipelines.")
+]
 
 
 @app.command()
@@ -276,11 +280,14 @@ def approve(
     reason: Reason,
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
+    kubeflow: OnKubeflow = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Approve a candidate that waits: it is pushed, and who, when and why stand in the lineage; 3 where the push is refused."""
     with _errors(as_json, debug):
+        if kubeflow:
+            raise typer.Exit(settle(config, overrides or [], "approve", run_id, by, reason, as_json=as_json))
         from runners.approval import approve_run
 
         decision, push = approve_run(config, overrides or [], run_id, by, reason)
@@ -299,11 +306,14 @@ def reject(
     reason: Reason,
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
+    kubeflow: OnKubeflow = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Reject a candidate that waits: it is not pushed, and cannot be approved any more."""
     with _errors(as_json, debug):
+        if kubeflow:
+            raise typer.Exit(settle(config, overrides or [], "reject", run_id, by, reason, as_json=as_json))
         from runners.approval import reject_run
 
         decision = reject_run(config, overrides or [], run_id, by, reason)

@@ -445,9 +445,9 @@ def outcome_of(data_decision: DataDecision | None, decision: Decision | None, pu
         return "data_blocked"
     if push is None or decision is None:
         return "failed"
-    if push.outcome == "not_pushed" or push.outcome == "rolled_back":  # noqa: PLR1714 - mypy follows it so
+    if push.blocked:
         return "pending" if decision.outcome == "pending" else "blocked"
-    return push.outcome
+    return "pushed" if push.outcome == "pushed" else "already_served"
 
 
 def _failure(node: Any, options: Options, log: Path) -> NodeFailedError:

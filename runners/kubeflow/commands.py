@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from runners.kubeflow.compile import Compiled
     from schemas.load import LoadedConfig
 
-__all__ = ["register"]
+__all__ = ["register", "settle"]
+
+_SETTLED_EVERY_S, _SETTLED_IN_S = 2.0, 3600.0
 
 
 def register(app: typer.Typer) -> None:
@@ -128,6 +130,45 @@ def schedule(
             typer.echo(f"Scheduled pipeline {name!r} as recurring run {recurring}{instead}: {cron}")
 
 
+def settle(
+    config: Path,
+    overrides: list[str],
+    verb: Literal["approve", "reject"],
+    run: str,
+    by: str,
+    reason: str,
+    *,
+    as_json: bool,
+) -> int:
+    """Has a person's decision on a run carried out where its artifacts are: as a run of its own on Kubeflow.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        KubeflowError: the API refuses, or the run does not end.
+    """
+    from runners.kubeflow.compile import compile_settlement
+    from runners.local.quiet import noise_to
+    from schemas.load import load_config
+
+    loaded = load_config(config, overrides)
+    with noise_to(None):
+        compiled = compile_settlement(loaded, verb, run, by, reason)
+    name = f"{loaded.config.name}-{verb}"
+    kubeflow, experiment, version = _uploaded(loaded, compiled, name)
+    run_id = kubeflow.start(experiment, f"{verb} {run}", version, {})
+    ended = kubeflow.wait(run_id, _SETTLED_EVERY_S, _SETTLED_IN_S, _sayer(as_json))
+    done = ended.state == "SUCCEEDED"
+    if as_json:
+        print_json({"run": run, "kubeflow_run": run_id, "state": ended.state, "error": ended.error, "done": done})
+    else:
+        told = {"approve": "approved, and its push has ended", "reject": "rejected, nothing is pushed"}[verb]
+        failed = f"failed: {ended.error or 'its log on Kubeflow says why'}"
+        typer.echo(f"Run {run}: {told}." if done else f"{verb} of run {run} {failed}")
+    return 0 if done else 1
+
+
 def values_of(compiled: Compiled, given: list[str]) -> dict[str, object]:
     """The values for a pipeline's parameters, by name; a key of the configuration is a name too.
 
@@ -162,7 +203,7 @@ def values_of(compiled: Compiled, given: list[str]) -> dict[str, object]:
     return found
 
 
-def _uploaded(loaded: LoadedConfig, compiled: Compiled) -> tuple[Any, str, tuple[str, str]]:
+def _uploaded(loaded: LoadedConfig, compiled: Compiled, name: str = "") -> tuple[Any, str, tuple[str, str]]:
     """The API, the experiment, and the version that was uploaded."""
     from runners.kubeflow.client import Kubeflow
 
@@ -170,7 +211,7 @@ def _uploaded(loaded: LoadedConfig, compiled: Compiled) -> tuple[Any, str, tuple
     assert section is not None, "what was compiled has one"
     kubeflow = Kubeflow(section)
     experiment = kubeflow.experiment(section.experiment or loaded.config.name)
-    pipeline, version, _ = kubeflow.upload(loaded.config.name, compiled)
+    pipeline, version, _ = kubeflow.upload(name or loaded.config.name, compiled)
     return kubeflow, experiment, (pipeline, version)
 
 

@@ -11,16 +11,17 @@ import base64
 import inspect
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from kfp import compiler, components, dsl
 
 from pipeline.check import check
 from runners.kubeflow.build import alone, graph_of, shape_of, source_of
-from runners.kubeflow.job import BeginJob, NodeJob, Source, TellJob, pack
+from runners.kubeflow.job import BeginJob, NodeJob, SettleJob, Source, TellJob, pack
 from runners.kubeflow.places import in_containers, root_of, section_of
 from runners.kubeflow.pods import dress, refuse_unknown_nodes, unset_variables
 from runners.kubeflow.values import check_parameters, value_at
@@ -29,7 +30,7 @@ from schemas.config import KubeflowConfig, PipelineConfig, VolumeConfig
 from schemas.errors import ConfigError, SatisficeError
 from schemas.load import LoadedConfig
 
-__all__ = ["BEGIN", "REPORT", "Compiled", "compile_pipeline", "parameter_name"]
+__all__ = ["BEGIN", "REPORT", "Compiled", "compile_pipeline", "compile_settlement", "parameter_name"]
 
 BEGIN, REPORT = "Begin", "Report"
 _COMMAND = ["python", "-P", "-m", "runners.kubeflow.node"]
@@ -132,12 +133,7 @@ class _Plan:
 
     def text(self) -> str:
         """The compiled pipeline."""
-        with tempfile.TemporaryDirectory(prefix="satisfice-") as folder:
-            path = os.path.join(folder, "pipeline.yaml")
-            compiler.Compiler().compile(
-                self._pipeline(), path, pipeline_name=self.config.name.replace("_", "-"), type_check=True
-            )
-            return Path(path).read_text(encoding="utf-8")
+        return _text(self._pipeline(), self.config.name.replace("_", "-"))
 
     def _pipeline(self) -> Any:
         """The pipeline as kfp has it: a function whose signature is the parameters."""
@@ -221,10 +217,10 @@ class _Plan:
         self._task(name, "tell", pack(self.tell.model_copy(update={"nodes": {}})), {"reasons": "Markdown"}, works=False)
 
     def _task(self, name: str, act: str, job: str, outputs: dict[str, str], *, works: bool = True) -> Any:
-        made = components.load_component_from_text(
-            yaml.safe_dump(self._component(name, act, job, outputs, works=works))
-        )
-        values = self._given if self._takes_values(act) else {}
+        takes = act in ("begin", "node")
+        inputs = {each: (_TYPES[type(self.defaults[each])], key) for each, key in self.keys.items()} if takes else {}
+        made = _component(name, self.kubeflow.image, act, job, inputs, outputs)
+        values = self._given if takes else {}
         task = made(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **values)
         task.set_display_name(name)
         task.set_caching_options(False)
@@ -232,29 +228,70 @@ class _Plan:
         self._tasks[name] = task
         return task
 
-    def _takes_values(self, act: str) -> bool:
-        return act in ("begin", "node")
 
-    def _component(self, name: str, act: str, job: str, outputs: dict[str, str], *, works: bool) -> dict[str, Any]:
-        values = self.keys if self._takes_values(act) else {}
-        inputs = [{"name": "run_id", "type": "String"}]
-        inputs += [{"name": each, "type": _TYPES[type(self.defaults[each])]} for each in values]
-        # What may begin with a hyphen stands in one word with its option: a parameter's value cannot pose as another.
-        args: list[Any] = [act, "--name", name, "--run-id", {"inputValue": "run_id"}]
-        for each, key in values.items():
-            args += ["--value", key, {"inputValue": each}]
-        for each in outputs:
-            args += ["--output", each, {"outputPath": each}]
-        if works and "Metrics" in outputs.values():
-            args += ["--executor-input", {"executorInput": None}]
-        return {
-            "name": name,
-            "inputs": inputs,
-            "outputs": [{"name": each, "type": kind} for each, kind in outputs.items()],
-            "implementation": {
-                "container": {"image": self.kubeflow.image, "command": _COMMAND, "args": [*args, "--job", job]}
-            },
-        }
+def _component(
+    name: str, image: str, act: str, job: str, inputs: Mapping[str, tuple[str, str]], outputs: Mapping[str, str]
+) -> Any:
+    """A container as kfp has it.
+
+    Args:
+        name: of the task.
+        image: of the container.
+        act: what it does.
+        job: packed.
+        inputs: name of a parameter to its type and to the key of the configuration for which it stands.
+        outputs: name to type.
+    """
+    args: list[Any] = [act, "--name", name, "--run-id", {"inputValue": "run_id"}]
+    for each, (_, key) in inputs.items():
+        args += ["--value", key, {"inputValue": each}]
+    for each in outputs:
+        args += ["--output", each, {"outputPath": each}]
+    if "Metrics" in outputs.values():
+        args += ["--executor-input", {"executorInput": None}]
+    described = {
+        "name": name,
+        "inputs": [
+            {"name": "run_id", "type": "String"},
+            *({"name": n, "type": kind} for n, (kind, _) in inputs.items()),
+        ],
+        "outputs": [{"name": each, "type": kind} for each, kind in outputs.items()],
+        "implementation": {"container": {"image": image, "command": _COMMAND, "args": [*args, "--job", job]}},
+    }
+    return components.load_component_from_text(yaml.safe_dump(described))
+
+
+def compile_settlement(
+    loaded: LoadedConfig, verb: Literal["approve", "reject"], run: str, by: str, reason: str
+) -> Compiled:
+    """A pipeline of one container, in which a person's decision on an earlier run is carried out.
+
+    Raises:
+        ConfigError: with the faults that were found.
+    """
+    kubeflow, volume = section_of(loaded.config, str(loaded.file))
+    config = in_containers(loaded).config
+    _refuse_unset(config, kubeflow, str(loaded.file))
+    job = SettleJob(pipeline=config.name, metadata=config.metadata, verb=verb, run=run, by=by, reason=reason)
+    name = {"approve": "Approve", "reject": "Reject"}[verb]
+
+    def arrange() -> None:
+        task = _component(name, kubeflow.image, "settle", pack(job), {}, {})(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        task.set_display_name(name).set_caching_options(False)
+        dress(task, name, kubeflow, volume, 0, works=False)
+
+    named = f"{config.name}-{verb}".replace("_", "-")
+    made = dsl.pipeline(name=named, description=f"{name}s run {run} of the pipeline {config.name!r}.")(
+        _with_signature(arrange, {}, {})
+    )
+    return Compiled(_text(made, named), (name,))
+
+
+def _text(pipeline: Any, name: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="satisfice-") as folder:
+        path = os.path.join(folder, "pipeline.yaml")
+        compiler.Compiler().compile(pipeline, path, pipeline_name=name, type_check=True)
+        return Path(path).read_text(encoding="utf-8")
 
 
 def _read_by(node: Node, condition: Condition) -> tuple[str, str]:

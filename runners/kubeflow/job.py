@@ -6,14 +6,14 @@ import base64
 import binascii
 import gzip
 import zlib
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.config import MetadataConfig
 from schemas.errors import SatisficeError
 
-__all__ = ["BeginJob", "NodeJob", "Source", "TellJob", "pack", "unpack"]
+__all__ = ["BeginJob", "NodeJob", "SettleJob", "Source", "TellJob", "pack", "unpack"]
 
 
 class _Job(BaseModel):
@@ -63,6 +63,25 @@ class NodeJob(_Job):
     metadata: MetadataConfig
     ir: str
     source: Source | None = None
+
+
+class SettleJob(_Job):
+    """To approve or reject what an earlier run left waiting.
+
+    Attributes:
+        pipeline: its name.
+        metadata: where ML Metadata lives.
+        verb: what a person decided.
+        run: the run that waits: its id, the beginning of it, or `latest`.
+        by, reason: who decided, and why.
+    """
+
+    pipeline: str
+    metadata: MetadataConfig
+    verb: Literal["approve", "reject"]
+    run: str
+    by: str
+    reason: str
 
 
 class TellJob(_Job):

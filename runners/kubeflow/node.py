@@ -1,7 +1,8 @@
 """What every container runs: `python -m runners.kubeflow.node ACT …`, in an empty directory, from the installed wheel.
 
 `begin` checks that a run can be made and records that it has begun; `node` launches one node; `tell` shows why nothing was
-pushed; `report` records how the run ended and shows the decision, whatever happened before. A node that blocks ends
+pushed; `report` records how the run ended and shows the decision, whatever happened before; `settle` carries out what a
+person decided on an earlier run. A node that blocks ends
 well and says so in its outputs; a failure ends with a message and exit code 1.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.kubeflow.job import BeginJob, NodeJob, TellJob, unpack
-from schemas.errors import NodeFailedError, find_cause
+from schemas.errors import NodeFailedError, RolledBackError, find_cause
 
 __all__ = ["main"]
 
@@ -268,7 +269,22 @@ def _report(call: _Call) -> None:
     call.write("decision_page", page.html)
 
 
-_ACTS = {"begin": _begin, "node": _node, "tell": _tell, "report": _report}
+def _settle(call: _Call) -> None:
+    from runners.approval import approve_in, reject_in
+    from runners.kubeflow.job import SettleJob
+
+    job = unpack(SettleJob, call.job)
+    if job.verb == "reject":
+        reject_in(job.metadata, job.pipeline, job.run, job.by, job.reason)
+        _say(f"run {job.run} was rejected by {job.by}: nothing is pushed")
+        return
+    _, push = approve_in(job.metadata, job.pipeline, job.run, job.by, job.reason)
+    if push.outcome == "rolled_back":
+        raise RolledBackError(f"run {job.run}", push.reason)
+    _say(f"run {job.run} was approved by {job.by}. {push.reason}")
+
+
+_ACTS = {"begin": _begin, "node": _node, "tell": _tell, "report": _report, "settle": _settle}
 
 
 def _run() -> None:

@@ -7,13 +7,16 @@ import socket
 import pytest
 
 from runners.kubeflow import commands
+from runners.kubeflow import node as entry
 from runners.kubeflow.client import outcome_of_tasks, token_of
 from runners.kubeflow.cron import cron_faults
+from runners.kubeflow.job import SettleJob, pack, unpack
 from schemas.config import KubeflowConfig
 from schemas.errors import KubeflowError
 from schemas.load import load_config
 from tests.runners.kubeflow.api import FakeKubeflow
 from tests.runners.kubeflow.samples import on_kubeflow
+from tests.runners.local.desk import Desk
 from tests.workbench import Answer, Bench, satisfice, taxi_bench
 
 NIGHTLY = "0 0 3 * * *"
@@ -212,3 +215,30 @@ def test_expressions_that_it_does_not_read(cron, problem) -> None:
 def test_the_outcome_of_a_failed_run_is_its_failure() -> None:
     """Whatever it told before."""
     assert outcome_of_tasks("FAILED", {"blocked": "SUCCEEDED"}) == "failed"
+
+
+def test_a_decision_is_carried_out_as_a_run_of_its_own(bench, api) -> None:
+    """In one container, beside the artifacts; the pipeline of the runs is left as it is."""
+    keys = ["--set", f"kubeflow.host={api.host}", "--by", "Ada", "--reason", "looked at it", "--kubeflow"]
+    answer = satisfice("approve", "run-7", bench.config, *keys)
+    assert answer.code == 0, answer.err
+    assert "Run run-7: approved, and its push has ended." in answer.out
+    assert [one["display_name"] for one in api.pipelines.values()] == ["taxi-approve"]
+    (version,) = [one for one in api.versions.values() if one["display_name"] != "taxi-approve"]
+    (executor,) = version["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    args = executor["container"]["args"]
+    job = unpack(SettleJob, args[args.index("--job") + 1])
+    assert (args[0], job.verb, job.run, job.by, job.reason) == ("settle", "approve", "run-7", "Ada", "looked at it")
+    assert job.metadata.sqlite is not None
+    assert job.metadata.sqlite.path == "/satisfice/metadata.db"
+    api.states = ["FAILED"]
+    failed = satisfice("reject", "run-7", bench.config, *keys)
+    assert (failed.code, "reject of run run-7 failed: Trainer ended" in failed.out) == (1, True)
+
+
+def test_a_decision_on_a_run_that_is_not_there_fails_its_container(tmp_path, capsys) -> None:
+    """With the message that the command itself would give."""
+    desk = Desk(tmp_path)
+    job = SettleJob(pipeline="tiny", metadata=desk.metadata, verb="approve", run="nine", by="Ada", reason="so")
+    assert entry.main(["settle", "--name", "Approve", "--run-id", "r", "--job", pack(job)]) == 1
+    assert "run 'nine': is not among the 0 runs of pipeline 'tiny'" in capsys.readouterr().err

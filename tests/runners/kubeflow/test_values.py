@@ -36,7 +36,7 @@ def source(tmp_path) -> Source:
     [
         ("training.epochs", "7", 7),
         ("training.epochs", "7.0", 7),  # Kubeflow's numbers are doubles
-        ("training.mixed_precision", "false", False),
+        ("training.jit_compile", "false", False),
         ("data.source.path", "/satisfice/10: new.csv", "/satisfice/10: new.csv"),
         ("gates.satisfy.0.min", "0.7", 0.7),
         ("model.module", "1", None),

@@ -1,4 +1,4 @@
-"""The compiled graph of a configuration whose containers run elsewhere, and what each node of it takes along."""
+"""The compiled graph of a configuration whose containers run elsewhere, and what it was made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfx.dsl.compiler import compiler
-from tfx.proto.orchestration import pipeline_pb2
 
 from components.code import library_versions, sources_digest
 from pipeline.pipeline import create_pipeline
@@ -15,14 +14,10 @@ from pipeline.user_module import UserModule, load_user_module
 from runners.beam import beam_arguments, ingests_on_beam
 from runners.kubeflow.job import Source
 from runners.kubeflow.values import schema_file
-from runners.local.graph import Graph, read_graph
 from schemas.config import PipelineConfig
 from schemas.load import LoadedConfig
 
-__all__ = ["alone", "graph_of", "rebuilt", "shape_of", "source_of"]
-
-_RUN_ID = "(run)"
-"""Stands for the run's id where only the shape of the graph matters."""
+__all__ = ["graph_of", "rebuilt", "source_of"]
 
 
 def source_of(remote: LoadedConfig, schema_file: str, module: UserModule) -> Source:
@@ -65,24 +60,6 @@ def graph_of(config: PipelineConfig, module: UserModule, root: str, schema_file:
     return bytes(ir.SerializeToString(deterministic=True))
 
 
-def alone(serialized: bytes, node: str) -> bytes:
-    """The IR of one node by itself, serialized: what its container needs and no more."""
-    ir = pipeline_pb2.Pipeline.FromString(serialized)
-    (kept,) = [one for one in ir.nodes if one.pipeline_node.node_info.id == node]
-    deployment = pipeline_pb2.IntermediateDeploymentConfig()
-    ir.deployment_config.Unpack(deployment)
-    for specs in (deployment.executor_specs, deployment.custom_driver_specs, deployment.node_level_platform_configs):
-        for other in [name for name in specs if name != node]:
-            del specs[other]
-    deployment.ClearField("metadata_connection_config")
-    ir.deployment_config.Pack(deployment, deterministic=True)
-    own = pipeline_pb2.Pipeline.PipelineOrNode()
-    own.CopyFrom(kept)
-    del ir.nodes[:]
-    ir.nodes.append(own)
-    return bytes(ir.SerializeToString(deterministic=True))
-
-
 def rebuilt(source: Source, config: PipelineConfig, root: str) -> bytes:
     """The IR of a pipeline of which a parameter has another value than that with which it was compiled.
 
@@ -95,8 +72,3 @@ def rebuilt(source: Source, config: PipelineConfig, root: str) -> bytes:
         module = replace(module, preprocessing_fingerprint=preprocessing, build_model_fingerprint=building)
     with schema_file(source) as file:
         return graph_of(config, module, root, file)
-
-
-def shape_of(serialized: bytes) -> Graph:
-    """The nodes of a pipeline's IR, for whoever arranges them."""
-    return read_graph(serialized, _RUN_ID)

@@ -20,8 +20,9 @@ import yaml
 from kfp import compiler, components, dsl
 
 from pipeline.check import check
-from runners.kubeflow.build import alone, graph_of, shape_of, source_of
+from runners.kubeflow.build import graph_of, source_of
 from runners.kubeflow.job import BeginJob, NodeJob, SettleJob, Source, TellJob, pack
+from runners.kubeflow.part import alone, shape_of
 from runners.kubeflow.places import in_containers, root_of, section_of
 from runners.kubeflow.pods import dress, refuse_unknown_nodes, unset_variables
 from runners.kubeflow.values import check_parameters, value_at
@@ -186,7 +187,7 @@ class _Plan:
             folder=self.folder,
             metadata=self.config.metadata,
             ir=base64.b64encode(alone(self.serialized, node.id)).decode(),
-            source=self.source if self.keys else None,
+            takes_values=bool(self.keys),
         )
         outputs = {"state": "String", **dict.fromkeys(self._read_from(node), "String"), **_SHOWS.get(node.type, {})}
         if node.type == _PUSHER:
@@ -217,7 +218,7 @@ class _Plan:
         self._task(name, "tell", pack(self.tell.model_copy(update={"nodes": {}})), {"reasons": "Markdown"}, works=False)
 
     def _task(self, name: str, act: str, job: str, outputs: dict[str, str], *, works: bool = True) -> Any:
-        takes = act in ("begin", "node")
+        takes = act == "begin"
         inputs = {each: (_TYPES[type(self.defaults[each])], key) for each, key in self.keys.items()} if takes else {}
         made = _component(name, self.kubeflow.image, act, job, inputs, outputs)
         values = self._given if takes else {}

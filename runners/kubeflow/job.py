@@ -55,14 +55,14 @@ class NodeJob(_Job):
         folder: of the configuration, for the user's module.
         metadata: where ML Metadata lives.
         ir: a serialized Pipeline proto of this node alone, in base64, without a connection.
-        source: for a pipeline with parameters, which is built anew where one has another value; else None.
+        takes_values: whether the pipeline has parameters, so that the run's own graph is looked for.
     """
 
     node: str
     folder: str
     metadata: MetadataConfig
     ir: str
-    source: Source | None = None
+    takes_values: bool = False
 
 
 class SettleJob(_Job):

@@ -125,7 +125,6 @@ def _node(call: _Call) -> None:
     from components.lineage.store import open_store
     from pipeline.user_module import add_to_path
     from runners.kubeflow.record import NodeNote
-    from runners.local.graph import read_graph
     from runners.local.lean import import_all, leave_closed
     from runners.local.records import Records
 
@@ -133,7 +132,7 @@ def _node(call: _Call) -> None:
     import_all(_HEAVY)
     job = unpack(NodeJob, call.job)
     add_to_path(Path(job.folder))
-    graph = read_graph(_ir_of(job, call.values), call.run_id)
+    graph = _graph_of(job, call.run_id)
     (node,) = graph.nodes
     store = open_store(job.metadata)
     records = Records(store)
@@ -153,22 +152,16 @@ def _node(call: _Call) -> None:
     _say(f"node {job.node}: {state}")
 
 
-def _ir_of(job: NodeJob, values: Mapping[str, str]) -> bytes:
-    """The node's part of the graph; built anew where the run was given other values than those it was compiled with."""
+def _graph_of(job: NodeJob, run_id: str) -> Any:
+    """The node's part of the graph: as it was compiled, or as Begin built it for the values that the run was given."""
     import base64
 
-    compiled = base64.b64decode(job.ir)
-    if job.source is None:
-        return compiled
-    from runners.kubeflow.build import alone, rebuilt
-    from runners.kubeflow.values import with_values
+    from runners.kubeflow.part import alone, left_graph
     from runners.local.graph import read_graph
-    from schemas.config import PipelineConfig
 
-    config = with_values(job.source, values)
-    if config == PipelineConfig.model_validate_json(job.source.config):
-        return compiled
-    return alone(rebuilt(job.source, config, read_graph(compiled, "").root), job.node)
+    compiled = read_graph(base64.b64decode(job.ir), run_id)
+    own = left_graph(Path(compiled.root), run_id) if job.takes_values else None
+    return compiled if own is None else read_graph(alone(own, job.node), run_id)
 
 
 def _launch(graph: Any, job: NodeJob, records: Any) -> None:

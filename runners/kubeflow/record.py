@@ -62,12 +62,26 @@ def begin(job: BeginJob, run_id: str, values: Mapping[str, str]) -> str:
         here = config.model_copy(update={"data": config.data.model_copy(update={"schema_path": schema})})
         module = check(LoadedConfig(here, Path(job.source.file)), Path(job.root), locate_user_module)
     _refuse_other_module(job.source, config, (module.preprocessing_fingerprint, module.build_model_fingerprint))
+    if values:
+        _leave_graph(job, config, run_id)
     store = open_store(config.metadata)
     base_path = config.push.serving.base_path
     record_missed_rollbacks(store, config.name, StoreReader(base_path), base_path)
     description = config.model_dump_json(by_alias=True)
     writer.open_run(store, run_id, started_ms, config.name, description, config_digest(config), RUNNER)
     return config.name
+
+
+def _leave_graph(job: BeginJob, config: PipelineConfig, run_id: str) -> None:
+    """The graph of this run's values, built once for all of its nodes; nothing where they are those that were compiled."""
+    from runners.kubeflow.part import leave_graph
+
+    serialized = None
+    if config != PipelineConfig.model_validate_json(job.source.config):
+        from runners.kubeflow.build import rebuilt
+
+        serialized = rebuilt(job.source, config, job.root)
+    leave_graph(Path(job.root), run_id, serialized)
 
 
 def _refuse_other_code(source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import subprocess
 import sys
 import sysconfig
@@ -29,5 +30,6 @@ def make_image(folder: Path) -> Path:
     venv.create(home, with_pip=False, symlinks=True)
     site = home / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
     zipfile.ZipFile(wheel).extractall(site)
+    compileall.compile_dir(site, quiet=1)
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return home / "bin" / "python"

@@ -11,8 +11,9 @@ import yaml
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.user_module import load_user_module
-from runners.kubeflow.build import graph_of, shape_of
+from runners.kubeflow.build import graph_of
 from runners.kubeflow.compile import Compiled, compile_pipeline
+from runners.kubeflow.part import shape_of
 from runners.local.graph import read_graph
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError

@@ -12,8 +12,8 @@ import pytest
 from components.lineage import writer
 from components.lineage.reader import Lineage
 from runners.kubeflow import node as entry
-from runners.kubeflow.build import alone
 from runners.kubeflow.job import NodeJob, TellJob, pack
+from runners.kubeflow.part import alone, leave_graph
 from runners.kubeflow.record import NodeNote, close
 from tests.runners.local.desk import Desk
 from tests.runners.local.tiny import ORDER, compiled
@@ -26,17 +26,18 @@ class Cluster:
         self.desk = Desk(folder)
         self.folder = folder
 
-    def job(self, name: str, ir: bytes | None = None) -> str:
-        packed = base64.b64encode(alone(ir or self.desk.ir, name)).decode()
-        return pack(NodeJob(node=name, folder=str(self.folder), metadata=self.desk.metadata, ir=packed))
+    def job(self, name: str, takes_values: bool = False) -> str:
+        packed = base64.b64encode(alone(self.desk.ir, name)).decode()
+        told = {"node": name, "folder": str(self.folder), "metadata": self.desk.metadata, "ir": packed}
+        return pack(NodeJob(**told, takes_values=takes_values))
 
     def run(
-        self, name: str, run_id: str, ir: bytes | None = None, outputs: tuple[str, ...] = ("state",)
+        self, name: str, run_id: str, takes_values: bool = False, outputs: tuple[str, ...] = ("state",)
     ) -> tuple[int, dict]:
         """Exit code and outputs of a node's container."""
         files = {key: self.folder / run_id / name / key for key in outputs}
         pairs = [word for key, file in files.items() for word in ("--output", key, str(file))]
-        code = entry.main(["node", "--name", name, "--run-id", run_id, *pairs, "--job", self.job(name, ir)])
+        code = entry.main(["node", "--name", name, "--run-id", run_id, *pairs, "--job", self.job(name, takes_values)])
         return code, {key: file.read_text() for key, file in files.items() if file.exists()}
 
     def open(self, run_id: str) -> None:
@@ -73,6 +74,19 @@ def test_a_container_that_is_started_again_does_nothing_twice(cluster: Cluster) 
     context = cluster.desk.store.get_context_by_type_and_name("pipeline_run", "first")
     executions = cluster.desk.store.get_executions_by_context(context.id)
     assert len([one for one in executions if "Numbers" in one.type]) == 1
+
+
+def test_values_of_a_run_go_to_its_nodes(cluster: Cluster, capsys) -> None:
+    """Through the graph that the first container leaves; without it nobody knows them, and nothing runs."""
+    root = cluster.desk.root
+    assert cluster.run("Numbers", "seventh", takes_values=True)[0] == 1
+    assert "run seventh: has no graph" in capsys.readouterr().err
+    leave_graph(root, "seventh", None)
+    assert cluster.run("Numbers", "seventh", takes_values=True) == (0, {"state": "cached"})
+    leave_graph(root, "eighth", compiled(root, start=4))
+    assert cluster.run("Numbers", "eighth", takes_values=True) == (0, {"state": "ran"})
+    execution = Lineage(cluster.desk.metadata, "tiny", cluster.desk.store).executions("eighth")["Numbers"]
+    assert execution.custom_properties["start"].int_value == 4
 
 
 def test_a_node_whose_inputs_are_not_there_fails(cluster: Cluster, capsys) -> None:

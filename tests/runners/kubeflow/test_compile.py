@@ -8,6 +8,10 @@ import json
 
 import pytest
 import yaml
+from google.protobuf import json_format
+from kfp import components
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.user_module import load_user_module
@@ -225,3 +229,14 @@ def test_the_section_of_the_samples_is_what_a_file_can_say(tmp_path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(bench.config, ["kubeflow.resources.Trainer.memori=4Gi"])
     assert caught.value.faults[0].close_match == "memory"
+
+
+def test_kfp_s_own_messages_take_it(both) -> None:
+    """Every field is one that Kubeflow's protos know, and kfp loads it as a pipeline again."""
+    spec, platform = both
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+    again = components.load_component_from_text(yaml.safe_dump_all(both))
+    assert again.name == "taxi"
+    assert set(again.component_spec.inputs) == {"data_source_path", "training_epochs", "training_seed"}

@@ -14,11 +14,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from runners.kubeflow.compile import Compiled
 from schemas.config import KubeflowConfig
 from schemas.errors import KubeflowError, shorten
+
+if TYPE_CHECKING:
+    from runners.kubeflow.compile import Compiled
 
 __all__ = ["Ended", "Kubeflow", "outcome_of_tasks", "token_of"]
 

@@ -14,6 +14,7 @@ import typer
 from runners.command import DEFAULT, Config, Debug, Json, Overrides, errors, print_json
 
 if TYPE_CHECKING:
+    from runners.kubeflow.client import Kubeflow
     from runners.kubeflow.compile import Compiled
     from schemas.load import LoadedConfig
 
@@ -75,9 +76,10 @@ def submit(
     with errors(as_json, debug):
         from runners.run import EXIT_CODES
 
+        kubeflow = _connected(config, overrides or [])
         loaded, compiled = compiled_of(config, overrides or [])
         given = values_of(compiled, values or [])
-        kubeflow, experiment, version = _uploaded(loaded, compiled)
+        experiment, version = _uploaded(kubeflow, loaded, compiled)
         say = _sayer(as_json)
         run_id = kubeflow.start(experiment, f"{loaded.config.name} {version[1][:8]}", version, given)
         say(f"Run {run_id} of pipeline {loaded.config.name!r} has been started.")
@@ -118,9 +120,10 @@ def schedule(
         faults += cron_faults(cron, "--cron")
         if faults:
             raise ConfigError("command line", faults)
+        api = _connected(config, overrides or [])
         loaded, compiled = compiled_of(config, overrides or [])
         given = values_of(compiled, values or [])
-        api, experiment, version = _uploaded(loaded, compiled)
+        experiment, version = _uploaded(api, loaded, compiled)
         name = loaded.config.name
         recurring, replaced = api.repeat(experiment, name, version, cron, given, catch_up=catch_up)
         if as_json:
@@ -148,15 +151,17 @@ def settle(
     Raises:
         KubeflowError: the API refuses, or the run does not end.
     """
-    from runners.kubeflow.compile import compile_settlement
     from runners.local.quiet import noise_to
     from schemas.load import load_config
 
+    kubeflow = _connected(config, overrides)
     loaded = load_config(config, overrides)
     with noise_to(None):
+        from runners.kubeflow.compile import compile_settlement
+
         compiled = compile_settlement(loaded, verb, run, by, reason)
     name = f"{loaded.config.name}-{verb}"
-    kubeflow, experiment, version = _uploaded(loaded, compiled, name)
+    experiment, version = _uploaded(kubeflow, loaded, compiled, name)
     run_id = kubeflow.start(experiment, f"{verb} {run}", version, {})
     ended = kubeflow.wait(run_id, _SETTLED_EVERY_S, _SETTLED_IN_S, _sayer(as_json))
     done = ended.state == "SUCCEEDED"
@@ -203,16 +208,24 @@ def values_of(compiled: Compiled, given: list[str]) -> dict[str, object]:
     return found
 
 
-def _uploaded(loaded: LoadedConfig, compiled: Compiled, name: str = "") -> tuple[Any, str, tuple[str, str]]:
-    """The API, the experiment, and the version that was uploaded."""
+def _connected(config: Path, overrides: list[str]) -> Kubeflow:
+    """The API: what is wrong with it is said before anything is compiled."""
     from runners.kubeflow.client import Kubeflow
+    from runners.kubeflow.places import section_of
+    from schemas.load import load_config
 
+    loaded = load_config(config, overrides)
+    return Kubeflow(section_of(loaded.config, str(loaded.file))[0])
+
+
+def _uploaded(
+    kubeflow: Kubeflow, loaded: LoadedConfig, compiled: Compiled, name: str = ""
+) -> tuple[str, tuple[str, str]]:
+    """The ids of the experiment, and of the pipeline and its version that was uploaded."""
     section = loaded.config.kubeflow
-    assert section is not None, "what was compiled has one"
-    kubeflow = Kubeflow(section)
-    experiment = kubeflow.experiment(section.experiment or loaded.config.name)
+    experiment = kubeflow.experiment((section.experiment if section else None) or loaded.config.name)
     pipeline, version, _ = kubeflow.upload(name or loaded.config.name, compiled)
-    return kubeflow, experiment, (pipeline, version)
+    return experiment, (pipeline, version)
 
 
 def _sayer(as_json: bool) -> Callable[[str], None]:

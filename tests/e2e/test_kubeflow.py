@@ -28,7 +28,7 @@ class Cluster:
         section = {
             "image": "registry.example/satisfice:0.1.0",
             "volume": {"claim": "satisfice", "mount_path": str(self.bench.folder), "access": "ReadWriteOnce"},
-            "parameters": ["gates.satisfy.0.min"],
+            "parameters": ["gates.satisfy.0.min", "data.source.path"],
         }
         self.bench.edit(lambda raw: raw.update(kubeflow=section))
         self.bench.edit(lambda raw: raw["training"].update(epochs=2))
@@ -50,6 +50,21 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Cluster:
     return Cluster(tmp_path_factory.mktemp("kubeflow"))
+
+
+def test_what_is_refused_runs_nothing_and_is_told(cluster: Cluster) -> None:
+    """Data that is not on the volume: one container says so, no other runs but the last one, and no run is recorded."""
+    run = cluster.executor.run(data_source_path="/nowhere/data.csv")
+    assert run.state == "FAILED"
+    states = {name: task.state for name, task in run.tasks.items()}
+    assert {name for name, state in states.items() if state != "OMITTED"} == {"Begin", "Report"}
+    assert (states["Begin"], states["Report"]) == ("FAILED", "SUCCEEDED")
+    assert "data.source.path: there is no folder /nowhere" in run.tasks["Begin"].log
+    told = run.tasks["Report"].artifacts["decision"]
+    assert "refused before anything was run" in told
+    assert "there is no folder /nowhere" in told
+    config = load_config(cluster.bench.config).config
+    assert Lineage(config.metadata, config.name).runs() == []
 
 
 @pytest.fixture(scope="module")

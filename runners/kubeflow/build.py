@@ -29,7 +29,7 @@ def source_of(remote: LoadedConfig, schema_file: str, module: UserModule) -> Sou
         module: the user's, as it was found on this machine.
     """
     return Source(
-        config=json.dumps(remote.config.canonical(), sort_keys=True),
+        config=json.dumps(remote.config.canonical()),
         file=str(remote.file),
         schema_text=Path(schema_file).read_text(encoding="utf-8"),
         fingerprints=(module.preprocessing_fingerprint, module.build_model_fingerprint),

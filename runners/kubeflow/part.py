@@ -22,7 +22,11 @@ def shape_of(serialized: bytes) -> Graph:
 
 
 def alone(serialized: bytes, node: str) -> bytes:
-    """The IR of one node by itself, serialized: what its container needs and no more."""
+    """The IR of one node by itself, serialized: what its container needs and no more.
+
+    Its condition is Kubeflow's, which starts the container where it is met. What only the condition reads is hidden with it:
+    TFX's cache would otherwise take a gate that judged anew, and decided the same, for another input.
+    """
     ir = pipeline_pb2.Pipeline.FromString(serialized)
     (kept,) = [one for one in ir.nodes if one.pipeline_node.node_info.id == node]
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
@@ -34,6 +38,9 @@ def alone(serialized: bytes, node: str) -> bytes:
     ir.deployment_config.Pack(deployment, deterministic=True)
     own = pipeline_pb2.Pipeline.PipelineOrNode()
     own.CopyFrom(kept)
+    for key, spec in own.pipeline_node.inputs.inputs.items():
+        spec.hidden = spec.hidden or key.startswith("_")
+    own.pipeline_node.inputs.ClearField("conditionals")
     del ir.nodes[:]
     ir.nodes.append(own)
     return bytes(ir.SerializeToString(deterministic=True))

@@ -76,12 +76,9 @@ def test_the_graph_is_that_of_a_local_run(both, loaded, compiled, fresh_taxi: Be
     folder = str(loaded.folder)
     for node in local.nodes:
         (mine,) = read_graph(base64.b64decode(job_of(spec, node.id).ir), "run-1").nodes
-        assert (mine.upstream, mine.conditions, mine.type, mine.executor) == (
-            node.upstream,
-            node.conditions,
-            node.type,
-            node.executor,
-        )
+        assert (mine.upstream, mine.type, mine.executor) == (node.upstream, node.type, node.executor)
+        assert mine.conditions == ()  # Kubeflow's, which the next test but one looks at
+        assert bool(node.conditions) == (node.id in INSIDE)
         there = {key: str(value).replace(folder, "/satisfice") for key, value in node.parameters.items()}
         different = {key for key, value in mine.parameters.items() if str(value) != there[key]}
         assert different <= {"config_digest"}, node.id

@@ -61,7 +61,7 @@ def in_containers(loaded: LoadedConfig) -> LoadedConfig:
     faults = [*_image_faults(kubeflow.image), *_store_faults(config, volume)]
     for dotted, keys in _PATHS.items():
         path = _at(raw, keys)
-        if path is not None:
+        if path is not None and "://" not in path:
             moved = _moved(path, str(loaded.folder), volume.mount_path)
             if moved is None:
                 expected = f"a path below {loaded.folder}, which is {volume.mount_path} on the volume, or below that"

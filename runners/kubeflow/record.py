@@ -53,7 +53,7 @@ def begin(job: BeginJob, run_id: str, values: Mapping[str, str]) -> str:
     from pipeline.check import check
     from pipeline.user_module import locate_user_module
     from runners.kubeflow.values import schema_file, with_values
-    from serving.store import StoreReader
+    from serving.store import open_versions
 
     started_ms = time.time_ns() // 1_000_000
     _refuse_other_code(job.source)
@@ -66,7 +66,7 @@ def begin(job: BeginJob, run_id: str, values: Mapping[str, str]) -> str:
         _leave_graph(job, config, run_id)
     store = open_store(config.metadata)
     base_path = config.push.serving.base_path
-    record_missed_rollbacks(store, config.name, StoreReader(base_path), base_path)
+    record_missed_rollbacks(store, config.name, open_versions(base_path), base_path)
     description = config.model_dump_json(by_alias=True)
     writer.open_run(store, run_id, started_ms, config.name, description, config_digest(config), RUNNER)
     return config.name

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runners.kubeflow.compile import Compiled
     from schemas.load import LoadedConfig
 
-__all__ = ["register", "settle"]
+__all__ = ["Values", "register", "repeat", "settle"]
 
 _SETTLED_EVERY_S, _SETTLED_IN_S = 2.0, 3600.0
 
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(name="compile")(compile_)
     app.command()(submit)
-    app.command()(schedule)
 
 
 def compile_(
@@ -99,38 +98,38 @@ def submit(
     raise typer.Exit(EXIT_CODES[outcome])
 
 
-def schedule(
-    config: Config = Path(DEFAULT),
-    kubeflow: Annotated[bool, typer.Option("--kubeflow", help="As a recurring run of Kubeflow Pipelines.")] = False,
-    cron: Annotated[
-        str, typer.Option(metavar="EXPRESSION", help="Six fields: seconds minutes hours day month weekday.")
-    ] = "",
-    overrides: Overrides = None,
-    values: Values = None,
-    catch_up: Annotated[bool, typer.Option(help="Run what was missed while it was paused.")] = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Have a pipeline run by the clock, on Kubeflow Pipelines; what was scheduled under its name before is replaced."""
-    with errors(as_json, debug):
-        from runners.kubeflow.cron import cron_faults
-        from schemas.errors import ConfigError, Fault
+def repeat(config: Path, overrides: list[str], cron: str, values: list[str], *, catch_up: bool, as_json: bool) -> None:
+    """Has a pipeline run by the clock, on Kubeflow Pipelines; what was scheduled under its name before is replaced.
 
-        faults = [] if kubeflow else [Fault("--kubeflow", "is the only way to schedule yet", "--kubeflow")]
-        faults += cron_faults(cron, "--cron")
-        if faults:
-            raise ConfigError("command line", faults)
-        api = _connected(config, overrides or [])
-        loaded, compiled = compiled_of(config, overrides or [])
-        given = values_of(compiled, values or [])
-        experiment, version = _uploaded(api, loaded, compiled)
-        name = loaded.config.name
-        recurring, replaced = api.repeat(experiment, name, version, cron, given, catch_up=catch_up)
-        if as_json:
-            print_json({"recurring_run": recurring, "replaced": replaced, "cron": cron, "pipeline": name})
-        else:
-            instead = f", in place of {replaced} earlier" if replaced else ""
-            typer.echo(f"Scheduled pipeline {name!r} as recurring run {recurring}{instead}: {cron}")
+    Args:
+        config: the pipeline's configuration.
+        overrides: KEY=VALUE, compiled in.
+        cron: six fields: seconds, minutes, hours, day, month, weekday.
+        values: KEY=VALUE of the pipeline's parameters, for each run.
+        catch_up: whether what was missed while it was paused is run.
+        as_json: prints one JSON document.
+
+    Raises:
+        ConfigError: the expression, the configuration or a value is not as it should be.
+        SatisficeError: Kubeflow cannot be reached, or refuses.
+    """
+    from runners.kubeflow.cron import cron_faults
+    from schemas.errors import ConfigError
+
+    faults = cron_faults(cron, "--cron")
+    if faults:
+        raise ConfigError("command line", faults)
+    api = _connected(config, overrides)
+    loaded, compiled = compiled_of(config, overrides)
+    given = values_of(compiled, values)
+    experiment, version = _uploaded(api, loaded, compiled)
+    name = loaded.config.name
+    recurring, replaced = api.repeat(experiment, name, version, cron, given, catch_up=catch_up)
+    if as_json:
+        print_json({"recurring_run": recurring, "replaced": replaced, "cron": cron, "pipeline": name})
+    else:
+        instead = f", in place of {replaced} earlier" if replaced else ""
+        typer.echo(f"Scheduled pipeline {name!r} as recurring run {recurring}{instead}: {cron}")
 
 
 def settle(

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from runners.command import DEFAULT, Config, Debug, Json, Overrides, errors, print_json
+from runners.kubeflow.commands import Values, repeat
+from schemas.errors import ConfigError, Fault
 from schemas.tick import Tick
 
 __all__ = ["register"]
@@ -98,13 +100,35 @@ def schedule(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the units go.")] = Path(
         "systemd"
     ),
+    kubeflow: Annotated[
+        bool, typer.Option("--kubeflow", help="As a recurring run of Kubeflow Pipelines instead; needs --cron.")
+    ] = False,
+    cron: Annotated[
+        str,
+        typer.Option(metavar="EXPRESSION", help="With --kubeflow: seconds minutes hours day month weekday."),
+    ] = "",
+    values: Values = None,
+    catch_up: Annotated[
+        bool, typer.Option("--catch-up", help="With --kubeflow: run what was missed while it was paused.")
+    ] = False,
     overrides: Overrides = None,
     root: Root = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a systemd service and timer that tick as `satisfice watch` does, without a process that stays."""
+    """Write a systemd service and timer that tick as `satisfice watch` does, without a process that stays.
+
+    With --kubeflow, have Kubeflow Pipelines run the pipeline by the clock; what was scheduled there before is replaced.
+    """
     with errors(as_json, debug):
+        if kubeflow:
+            if root is not None:
+                raise ConfigError(
+                    "command line", [Fault("--root", "lies on the volume of kubeflow.volume", "no --root")]
+                )
+            repeat(config, overrides or [], cron, values or [], catch_up=catch_up, as_json=as_json)
+            return
+        _refuse_kubeflow_s_own({"--cron": cron, "--value": values, "--catch-up": catch_up})
         from runners.run import default_root
         from runners.schedule.systemd import units
         from runners.schedule.watch import Watch
@@ -126,6 +150,13 @@ def schedule(
             for name in files:
                 typer.echo(f"written  {output / name}")
             typer.echo(f"Next: cp {output}/* ~/.config/systemd/user/ && systemctl --user enable --now {timer}")
+
+
+def _refuse_kubeflow_s_own(options: dict[str, object]) -> None:
+    remedy = "--kubeflow beside it; what `satisfice watch` goes by stands in the section schedule"
+    faults = [Fault(name, "is for Kubeflow alone", remedy) for name, value in options.items() if value]
+    if faults:
+        raise ConfigError("command line", faults)
 
 
 def line_of(tick: Tick) -> str:

@@ -174,6 +174,16 @@ def test_a_schedule_replaces_the_one_before(bench, api) -> None:
     assert recurring["runtime_config"]["parameters"] == {"training_epochs": 9}
 
 
+def test_what_is_for_kubeflow_alone(bench) -> None:
+    """Without it a schedule is a timer of systemd, which goes by the configuration."""
+    answer = satisfice("schedule", bench.config, "--cron", NIGHTLY, "--catch-up")
+    assert answer.code == 2
+    assert "--cron: is for Kubeflow alone" in answer.err
+    assert "--catch-up: is for Kubeflow alone" in answer.err
+    answer = satisfice("schedule", bench.config, "--kubeflow", "--cron", NIGHTLY, "--root", "there")
+    assert (answer.code, "--root: lies on the volume" in answer.err) == (2, True)
+
+
 def test_five_fields_are_not_sent(bench, api) -> None:
     """Kubeflow would take them, and mean something else."""
     answer = ask("schedule", bench, api.host, "--kubeflow", "--cron", "0 3 * * *")

@@ -259,7 +259,7 @@ def test_what_to_write_instead():
     """Words where some values work, else: leave it out."""
     expected = {later.path: later.expected for later in LATER if not later.refuses}
     assert expected["data.source.format"] == "'csv' or 'parquet' or 'arrow' or 'tfrecord'"
-    assert expected["kubeflow"] == "this key left out"
+    assert expected["training.tune"] == "this key left out"
     assert expected["beam.runner"] == "'local' or 'direct'"
 
 

@@ -147,7 +147,7 @@ def test_it_is_compiled_again_when_something_changes(bench, builds, monkeypatch,
         case "imported":
             edit(bench.folder / "session_parts.py", "return inputs", "return dict(inputs)")
         case "our code":
-            monkeypatch.setattr(session_module, "_package_digest", lambda: "other")
+            monkeypatch.setattr(session_module, "sources_digest", lambda: "other")
     prepared(bench, *overrides)
     prepared(bench, *overrides)
     assert builds.count == 2

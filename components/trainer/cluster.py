@@ -15,15 +15,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from components import progress
+from components.process import sigterm_raised
 from components.trainer.strategy import Plan
 from schemas.errors import SatisficeError, from_record, shorten
 
@@ -111,7 +111,7 @@ def run_cluster(
     replaced: Counter[Task] = Counter()
     for attempt in range(restarts + 1):
         group = _Group(tasks, logs, command, work)
-        with _raised_by_sigterm():
+        with sigterm_raised():
             try:
                 group.start()
                 while (lost := group.wait()) and group.was_killed(lost) and lost.spared and replaced[lost] < restarts:
@@ -133,23 +133,6 @@ def run_cluster(
         f"lost {lost.name} {restarts + 1} times: {shorten(_tail(logs / f'{lost.name}.log'), 600)}",
         remedy=f"Read the logs in {logs}. A process that is killed without a word was often out of memory.",
     )
-
-
-@contextlib.contextmanager
-def _raised_by_sigterm() -> Iterator[None]:
-    """Makes an error of SIGTERM, which would leave the members no time to keep what they have done."""
-
-    def leave(*_: Any) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Group:

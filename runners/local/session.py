@@ -8,9 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, Self
 from components.code import library_versions, sources_digest
 from components.example_gen.ahead import Ahead
 from components.lineage.reader import Lineage
+from components.process import sigterm_raised
 from pipeline.fingerprint import module_fingerprint
 from pipeline.user_module import UserModule, locate_user_module
 from runners.beam import ingests_on_beam
@@ -106,7 +105,7 @@ class Session:
         made = made_of(self.loaded, self.module, self.root, self.accept_without_champion)
         (self.folder / _MADE_OF).write_text(made, encoding="utf-8")
         self.engine.ir_file.write_bytes(self.engine.graph.ir.SerializeToString(deterministic=True))
-        with _sigterm_raised():
+        with sigterm_raised():
             try:
                 return self.engine.run(self._workers, on_start, on_end)
             except SystemExit:
@@ -293,23 +292,6 @@ class _Workers:
         """Ends every process; see `Template.close`."""
         if self._template is not None:
             self._template.close(grace_s)
-
-
-@contextlib.contextmanager
-def _sigterm_raised() -> Iterator[None]:
-    """Makes an exception of SIGTERM, so that a training that runs can keep its state before all processes end."""
-
-    def leave(*_: object) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _template_ended(error: Exception) -> NodeFailedError:

@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,16 @@ settings.load_profile("house")
 
 def pytest_addoption(parser):
     parser.addoption("--renew", action="store_true", help="write golden files anew instead of comparing with them")
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """What a test, or a command that it calls in its own process, changes in the environment ends with the test."""
+    before = dict(os.environ)
+    yield
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture

@@ -40,7 +40,11 @@ def start(data: Path, folder: Path, **training: Any) -> subprocess.Popen[bytes]:
             [sys.executable, "-m", "tests.components.trainer.trials", str(data), str(folder), json.dumps(told)],
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+                "TF_CPP_MIN_LOG_LEVEL": "0",  # what the log says is asserted, whatever the caller's shell has set
+            },
         )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.config import uses_spans
 from schemas.errors import Fault, spell
+from schemas.source_path import uses_spans
 
 __all__ = ["LATER", "Later", "faults_of_unavailable_keys", "values_at"]
 

@@ -60,7 +60,6 @@ __all__ = [
     "ValidateConfig",
     "config_digest",
     "seconds_of",
-    "uses_spans",
 ]
 
 
@@ -983,9 +982,6 @@ def config_digest(config: Section) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_PLACEHOLDER = re.compile(r"\{(SPAN|YYYY|MM|DD|VERSION)(:\d+)?\}")
-
-
 def seconds_of(duration: str) -> int:
     """A duration of the configuration in seconds.
 
@@ -993,8 +989,3 @@ def seconds_of(duration: str) -> int:
     21600
     """
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[duration[-1]]
-
-
-def uses_spans(path: str) -> bool:
-    """True where a source path holds a span, date or version placeholder."""
-    return bool(_PLACEHOLDER.search(path))

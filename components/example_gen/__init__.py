@@ -21,6 +21,7 @@ __all__ = [
     "shards",
     "sidecar",
     "source_files",
+    "spans",
     "split",
     "tfrecord_files",
 ]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas import config as sections
-from schemas.config import GatesConfig, MetadataConfig, PipelineConfig, SatisfyGate, config_digest, uses_spans
+from schemas.config import GatesConfig, MetadataConfig, PipelineConfig, SatisfyGate, config_digest
 from schemas.errors import ConfigError
 from schemas.load import parse_config
 from schemas.metrics import PROFILED, QUALITY
@@ -219,22 +219,6 @@ def test_one_metadata_store():
     assert fault == "metadata: has no store; expected exactly one of sqlite, mysql, postgresql, grpc; got {}"
     found = faults(metadata={"sqlite": {}, "grpc": {"host": "metadata", "port": 8080}})
     assert found[0].startswith("metadata: has 2 stores: sqlite, grpc; expected exactly one of")
-
-
-@pytest.mark.parametrize(
-    ("path", "has"),
-    [
-        ("data/{SPAN}/*.csv", True),
-        ("data/{YYYY}-{MM}-{DD}.csv", True),
-        ("v{VERSION:2}.csv", True),
-        ("data/*.csv", False),
-        ("data/{a,b}.csv", False),
-        ("", False),
-    ],
-)
-def test_uses_spans(path, has):
-    """Only TFX's placeholders are spans; other braces are part of the name."""
-    assert uses_spans(path) is has
 
 
 def test_every_section_is_public():

@@ -120,7 +120,7 @@ class Why:
         """For a pull request: the same, every slice in the table; with another first sentence where one is given."""
         parts = [f"**{cell(verdict or self.verdict)}**"]
         if self.decision is not None:
-            parts.append(gates_markdown(self.decision))
+            parts.append(gates_markdown(self.decision.gates))
         parts += [
             "\n".join([f"{heading}:", "", *(f"- {line}" for line in lines)]) for heading, lines in self._sections()
         ]
@@ -205,9 +205,9 @@ def _distance(result: GateResult) -> str:
     return f"{text} ({abs(result.margin / result.limit):.1%})" if result.limit else text
 
 
-def gates_markdown(decision: Decision) -> str:
-    """Every gate as a table of Markdown."""
-    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(map(cell, _row(one)) for one in decision.gates)]
+def gates_markdown(gates: Iterable[GateResult]) -> str:
+    """Every verdict as a table of Markdown."""
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(map(cell, _row(one)) for one in gates)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

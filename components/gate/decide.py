@@ -23,7 +23,7 @@ from schemas.config import ChampionGate, GatesConfig, SatisfyGate
 from schemas.decision import Condition, Decision, Figure, GateResult, Outcome, Payload, Verdict
 from schemas.metrics import direction
 
-__all__ = ["Champion", "decide"]
+__all__ = ["Champion", "decide", "ranked"]
 
 _GONE = "its files are gone or changed, or it lacks the slice"
 
@@ -38,6 +38,7 @@ class Champion:
         figures: measured on today's data; empty where the candidate is the champion.
         why_not: why it was not measured, in words; "" where it was, or nothing is known.
         accepted: the reason for which a person accepts a candidate that cannot be compared with it; "" where nobody does.
+        called: in words, where it is not what is served.
     """
 
     digest: str
@@ -45,6 +46,7 @@ class Champion:
     figures: Sequence[Figure] = ()
     why_not: str = ""
     accepted: str = ""
+    called: str = ""
 
 
 def decide(
@@ -83,7 +85,7 @@ def decide(
     ]
     for path, gate in counted:
         results += judge.satisfying(path, gate)
-    results.sort(key=_nearest_to_failing)
+    results = list(ranked(results))
     blocking = [result for result in results if result.blocks]
     admitted: Outcome = "already_served" if same else "pending" if gates.approval == "required" else "push"
     outcome: Outcome = "block" if blocking else admitted
@@ -97,6 +99,11 @@ def decide(
         notes=(*judge.notes([gate for _, gate in counted]), *_on_champion(champion, results)),
         config_digest=config_digest,
     )
+
+
+def ranked(results: Sequence[GateResult]) -> tuple[GateResult, ...]:
+    """Those that block first, then the ones nearest to failing."""
+    return tuple(sorted(results, key=_nearest_to_failing))
 
 
 @dataclass(frozen=True)
@@ -268,7 +275,8 @@ class _Judge:
             reason = f"accepted without champion: {self.champion.accepted}"
             return self._result(about, figure, "no_champion", reason)
         why = (served.why_not if served is not None else "") or self.champion.why_not or _GONE
-        reason = f"{about.metric} of the champion (version {self.champion.version}) was not measured: {why}"
+        called = self.champion.called or f"the champion (version {self.champion.version})"
+        reason = f"{about.metric} of {called} was not measured: {why}"
         return self._result(about, figure, "not_measured", reason)
 
     def _judged(self, about: _Gate, figure: Figure | None, limit: _Limit) -> GateResult:

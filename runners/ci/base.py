@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from schemas.decision import Decision
 from schemas.errors import ConfigError, Fault, shorten
 
-__all__ = ["Checkout", "changed_files", "checked_out", "is_decision", "read_decision", "repository_of"]
+__all__ = ["Checkout", "Kept", "changed_files", "checked_out", "is_decision", "read_kept", "repository_of"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,31 @@ class Checkout:
     folder: Path
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A decision that was kept.
+
+    Attributes:
+        file: that holds it.
+        decision: the Gate's.
+        data: fingerprint of the rows' files; "" where the file does not say.
+        sample: the rows, in words; "" likewise.
+        machine: on which it was measured; "" likewise.
+    """
+
+    file: Path
+    decision: Decision
+    data: str = ""
+    sample: str = ""
+    machine: str = ""
+
+
 def is_decision(base: str) -> bool:
     """Whether a base is a file and no commit."""
     return base.endswith(".json")
 
 
-def read_decision(file: Path) -> Decision:
+def read_kept(file: Path) -> Kept:
     """The decision in a file: by itself, or as `ci --json`, `run --json` and `why --json` hold it.
 
     Raises:
@@ -43,7 +62,8 @@ def read_decision(file: Path) -> Decision:
     """
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
-        return Decision.model_validate(raw.get("decision", raw), strict=False)
+        decision = Decision.model_validate(raw.get("decision", raw), strict=False)
+        return Kept(file, decision, *(str(raw.get(key) or "") for key in ("data", "sample", "machine")))
     except (OSError, ValueError, AttributeError, ValidationError) as error:
         expected = "a file that `satisfice ci`, `run --json` or `why --json` wrote, with a decision in it"
         raise _refused(f"holds no decision: {shorten(str(error))}", expected, str(file)) from error

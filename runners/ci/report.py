@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from components.gate.words import change_needed, label, shown
+from components.gate.words import change_needed, label
 from runners.why import cell, gates_markdown
 from schemas.decision import DataDecision, Decision, GateResult
-from schemas.metrics import direction
 
-__all__ = ["EXIT_CODES", "Outcome", "Report", "against", "changes", "marker"]
+__all__ = ["EXIT_CODES", "Outcome", "Report", "changes", "marker"]
 
 Outcome = Literal["would_push", "would_block", "failed"]
 EXIT_CODES: dict[Outcome, int] = {"would_push": 0, "would_block": 3, "failed": 1}
@@ -32,10 +31,12 @@ class Report:
         outcome: of the candidate.
         decision: the Gate's; None where the run did not come to one.
         data_decision: the data gate's; likewise.
-        worse: what a base's decision, and no champion, says against the candidate, one sentence each.
         error: why the run failed; "" where it did not.
+        data: in which way the rows differ from the base's, one sentence each.
         code: files that differ from the base's.
         configuration: key to what it was and what it is.
+        fingerprint: of the source's files.
+        machine: on which it was measured.
     """
 
     pipeline: str
@@ -45,10 +46,12 @@ class Report:
     outcome: Outcome
     decision: Decision | None = None
     data_decision: DataDecision | None = None
-    worse: tuple[str, ...] = ()
     error: str = ""
+    data: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     configuration: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    fingerprint: str = ""
+    machine: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -60,7 +63,17 @@ class Report:
         """Why it would be blocked, or failed; or what the Gate says of what passed."""
         decided = self.decision or self.data_decision
         told = tuple(decided.reasons) if decided else ()
-        return (*self.worse, *told, *((self.error,) if self.error else ()))
+        return (*told, *((self.error,) if self.error else ()))
+
+    @property
+    def gates(self) -> tuple[GateResult, ...]:
+        """Every verdict: on the SavedModel, and on the file for devices that is chosen or was nearest to it."""
+        if self.decision is None:
+            return ()
+        edge = self.decision.edge
+        judged = [rung for rung in edge.ladder if rung.gates] if edge is not None else []
+        shown = next((rung for rung in judged if rung.verdict == "chosen"), judged[0] if judged else None)
+        return (*self.decision.gates, *(shown.gates if shown is not None else ()))
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -71,10 +84,13 @@ class Report:
             "base": self.base,
             "base_told": self.base_told,
             "sample": self.sample,
+            "data": self.fingerprint,
+            "machine": self.machine,
             "reasons": list(self.reasons),
             "decision": self.decision.model_dump(mode="json") if self.decision else None,
             "data_decision": self.data_decision.model_dump(mode="json") if self.data_decision else None,
             "changed": {
+                "data": list(self.data),
                 "code": list(self.code),
                 "configuration": {key: {"base": old, "now": new} for key, (old, new) in self.configuration.items()},
             },
@@ -87,11 +103,13 @@ class Report:
         compared = f" Compared with {cell(self.base)}." if self.base else " Compared with nothing."
         parts.append(f"{cell(self.sample)}.{compared}{' ' + cell(self.base_told) if self.base_told else ''}")
         if self.decision is not None:
-            parts.append(gates_markdown(self.decision))
-        gates = self.decision.gates if self.decision is not None else ()
+            parts.append(gates_markdown(self.gates))
+        edge = self.decision.edge if self.decision is not None else None
         sections = {
             "Reasons": [cell(one) for one in self.reasons],
-            "To pass": [cell(change) for change in map(change_needed, gates) if change],
+            "To pass": [cell(change) for change in map(change_needed, self.gates) if change],
+            "Files for devices": [cell(f"{edge.variant or 'none'}: {one}") for one in edge.reasons] if edge else [],
+            "Changed data": [cell(one) for one in self.data],
             "Changed configuration": [
                 f"{cell(key)}: {cell(_short(old))} → {cell(_short(new))}"
                 for key, (old, new) in self.configuration.items()
@@ -108,10 +126,8 @@ class Report:
     def junit(self) -> str:
         """A test suite with a case for each gate; one that blocks is a failure."""
         suite = ET.Element("testsuite", name=f"satisfice.{self.pipeline}")
-        for gate in self.decision.gates if self.decision else ():
+        for gate in self.gates:
             _case(suite, gate.gate, label(gate), _words(gate), "failure" if gate.blocks else "")
-        for one in self.worse:
-            _case(suite, "gates.optimize", "against the base's decision", one, "failure")
         if self.data_decision is not None:
             blocked = self.data_decision.outcome == "block"
             told = "; ".join(self.data_decision.reasons)
@@ -129,32 +145,6 @@ def marker(pipeline: str) -> str:
     return f"<!-- satisfice-ci: {pipeline} -->"
 
 
-def against(base: Decision, decision: Decision, allowed: float | None) -> tuple[Decision, tuple[str, ...]]:
-    """The decision with the figures of a base beside its own, and in which way it is worse than that.
-
-    Args:
-        base: a decision that was kept.
-        decision: of a run without a champion.
-        allowed: `gates.optimize.at_least_champion_minus`; None where there is no such gate.
-    """
-    then = {_key(gate): gate.value for gate in base.gates}
-    gates = tuple(
-        gate if gate.champion is not None else gate.model_copy(update={"champion": then.get(_key(gate))})
-        for gate in decision.gates
-    )
-    worse = [
-        f"{label(gate)} is {shown(gate.value, gate.unit)}, the base's {shown(gate.champion, gate.unit)}: "
-        f"worse by more than {shown(allowed, gate.unit)}"
-        for gate in gates
-        if gate.condition == "at_least_champion_minus"
-        and allowed is not None
-        and gate.value is not None
-        and gate.champion is not None
-        and _gain(gate.metric, gate.value, gate.champion) < -allowed
-    ]
-    return decision.model_copy(update={"gates": gates}), tuple(worse)
-
-
 def changes(then: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted key to the values that differ in two configurations; None where one has none.
 
@@ -168,14 +158,6 @@ def changes(then: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
             found |= changes(then.get(key), now.get(key), f"{path}.{key}" if path else str(key))
         return found
     return {} if then == now else {path: (then, now)}
-
-
-def _gain(metric: str, value: float, base: float) -> float:
-    return base - value if direction(metric) == "lower" else value - base
-
-
-def _key(gate: GateResult) -> tuple[Any, ...]:
-    return gate.metric, gate.payload, gate.condition, tuple(sorted(gate.slice.items())), gate.batch_size, gate.against
 
 
 def _words(gate: GateResult) -> str:

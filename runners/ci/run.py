@@ -7,16 +7,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runners.ci.base import changed_files, checked_out, is_decision, read_decision, repository_of
-from runners.ci.report import Outcome, Report, against, changes
+from components.example_gen.fingerprint import Snapshot
+from components.example_gen.source_files import find_files
+from components.gate.against import held_against
+from components.profiler.machine import machine
+from runners.ci.base import Kept, changed_files, checked_out, is_decision, read_kept, repository_of
+from runners.ci.report import Outcome, Report, changes
 from runners.ci.sample import Sample, write_sample
 from schemas.config import PipelineConfig
 from schemas.decision import DataDecision, Decision
-from schemas.errors import ConfigError, Fault, NodeFailedError, SatisficeError, shorten
+from schemas.errors import ConfigError, DataError, Fault, NodeFailedError, SatisficeError, shorten
 from schemas.load import LoadedConfig, load_config
 
 __all__ = ["check_change"]
@@ -41,7 +46,7 @@ def check_change(loaded: LoadedConfig, base: str, rows: int, overrides: tuple[st
         DataError: the data cannot be read.
         NodeFailedError: the base does not build.
     """
-    kept = read_decision(Path(base)) if is_decision(base) else None
+    kept = read_kept(Path(base)) if is_decision(base) else None
     repository = repository_of(loaded.folder)
     if base and kept is None and repository is None:
         expected = "a configuration in a git repository, or a decision in a .json file"
@@ -51,7 +56,8 @@ def check_change(loaded: LoadedConfig, base: str, rows: int, overrides: tuple[st
         sample = place.sample(rows)
         told = _Told(loaded.config.name, sample)
         if not base or repository is None or kept is not None:
-            return told.report(place.run(loaded.file, repository), base=base, kept=kept, config=loaded.config)
+            ran = place.run(loaded.file, repository)
+            return told.report(ran, base=base) if kept is None else told.beside(ran, kept, loaded.config)
         with checked_out(repository, base, place.folder / "base") as there:
             file = there.folder / loaded.file.resolve().relative_to(repository.resolve())
             then = _configuration(file, base, overrides)
@@ -61,11 +67,13 @@ def check_change(loaded: LoadedConfig, base: str, rows: int, overrides: tuple[st
                     f"base {base}", "does not build", got=first.error, remedy="Mend it, or give another."
                 )
             code = changed_files(repository, there.commit)
+            data = _changed_data(then, loaded)
             last = place.run(loaded.file, repository)
         return told.report(
             last,
             base=f"{base} ({there.commit[:12]})",
             base_told="" if first.code == 0 else "The base itself is blocked by its gates, so there is no champion.",
+            data=data,
             code=tuple(code),
             configuration=changes(_relative(then), _relative(loaded)),
         )
@@ -91,29 +99,50 @@ class _Told:
     pipeline: str
     sample: Sample
 
-    def report(
-        self, ran: _Ran, *, base: str, kept: Decision | None = None, config: PipelineConfig | None = None, **others: Any
-    ) -> Report:
+    def report(self, ran: _Ran, *, base: str, **others: Any) -> Report:
         decision, data = ran.answer.get("decision"), ran.answer.get("data_decision")
-        judged = Decision.model_validate(decision, strict=False) if decision else None
-        outcome: Outcome = ran.outcome
-        worse: tuple[str, ...] = ()
-        if kept is not None and judged is not None and config is not None:
-            optimize = config.gates.optimize
-            judged, worse = against(kept, judged, optimize.at_least_champion_minus if optimize else None)
-            outcome = "would_block" if worse and outcome == "would_push" else outcome
-        return Report(
-            pipeline=self.pipeline,
-            base=base,
-            base_told=others.pop("base_told", ""),
-            sample=f"{self.sample.rows:,} of {self.sample.of:,} rows (data {self.sample.fingerprint[:12]})",
-            outcome=outcome,
-            decision=judged,
-            data_decision=DataDecision.model_validate(data, strict=False) if data else None,
-            worse=worse,
-            error=ran.error if outcome == "failed" else "",
-            **others,
+        given = {
+            "pipeline": self.pipeline,
+            "base": base,
+            "base_told": "",
+            "sample": self.words,
+            "outcome": ran.outcome,
+            "decision": Decision.model_validate(decision, strict=False) if decision else None,
+            "data_decision": DataDecision.model_validate(data, strict=False) if data else None,
+            "error": ran.error if ran.outcome == "failed" else "",
+            "fingerprint": self.sample.fingerprint,
+            "machine": machine(),
+        }
+        return Report(**{**given, **others})
+
+    @property
+    def words(self) -> str:
+        return f"{self.sample.rows:,} of {self.sample.of:,} rows (data {self.sample.fingerprint[:12]})"
+
+    def beside(self, ran: _Ran, kept: Kept, config: PipelineConfig) -> Report:
+        """With every comparison judged against a decision that was kept."""
+        report = self.report(ran, base=str(kept.file), data=tuple(self._other_rows(kept)))
+        if report.decision is None:
+            return report
+        tflite = config.export.tflite
+        decision = held_against(
+            kept.decision,
+            report.decision,
+            config.gates,
+            name=f"the base ({kept.file.name})",
+            machine=_elsewhere(kept),
+            blocks_saved_model=tflite is not None and tflite.blocks_saved_model,
         )
+        blocked = report.outcome == "would_push" and decision.outcome == "block"
+        told = "The base itself is blocked by its gates." if kept.decision.outcome == "block" else ""
+        outcome: Outcome = "would_block" if blocked else report.outcome
+        return replace(report, decision=decision, outcome=outcome, base_told=told)
+
+    def _other_rows(self, kept: Kept) -> Iterator[str]:
+        if not kept.data:
+            yield "which rows the base was measured on is not in its file"
+        elif (kept.data, kept.sample) != (self.sample.fingerprint, self.words):
+            yield f"the base was measured on other rows: {kept.sample or f'data {kept.data[:12]}'}"
 
 
 @dataclass(frozen=True)
@@ -169,6 +198,35 @@ class _Place:
         }
         given = [*self.overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())]
         return ["--root", str(self.folder / "root"), "--json", *(word for one in given for word in ("--set", one))]
+
+
+def _elsewhere(kept: Kept) -> str:
+    """Why a base's figures of time and memory do not count; "" where they do."""
+    if not kept.machine:
+        return "it does not say on which machine it was measured"
+    return "" if kept.machine == machine() else f"it was measured on another machine: {kept.machine}"
+
+
+def _changed_data(then: LoadedConfig, now: LoadedConfig) -> tuple[str, ...]:
+    """In which way the files of a source differ from the base's, where the repository holds those."""
+    try:
+        files = find_files(then.config.data.source.path)
+    except DataError:
+        return ()
+    before, after = (
+        {
+            str(file.relative_to(folder) if file.is_relative_to(folder) else file): digest
+            for file, digest in found.items()
+        }
+        for found, folder in (
+            (Snapshot.of(files).digests, then.folder),
+            (Snapshot.of(find_files(now.config.data.source.path)).digests, now.folder),
+        )
+    )
+    told = [f"{name} is new" for name in after if name not in before]
+    told += [f"{name} is gone" for name in before if name not in after]
+    told += [f"{name} holds something else" for name in after if name in before and after[name] != before[name]]
+    return (*sorted(told), "both sides ran on rows of the changed data") if told else ()
 
 
 def _configuration(file: Path, base: str, overrides: tuple[str, ...]) -> LoadedConfig:

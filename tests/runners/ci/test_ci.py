@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runners.ci.run import _changed_data
+from schemas.load import load_config
 from tests.workbench import Answer, Bench, satisfice, taxi_bench
 
 
@@ -63,6 +65,8 @@ def test_a_branch_that_makes_the_model_worse(bench: Bench) -> None:
     assert better.json["outcome"] == "would_push"
     now = next(one for one in better.json["decision"]["gates"] if one["gate"] == "gates.optimize")
     assert now["champion"] == optimized["value"]
+    assert now["verdict"] == "pass"
+    assert better.json["changed"]["data"] == []
     assert not bench.served.exists()
 
 
@@ -99,3 +103,14 @@ def test_outside_of_a_repository(fresh_taxi: Bench) -> None:
     answer = ci(fresh_taxi, "--base", "main")
     assert answer.code == 2
     assert "is given outside of a repository" in answer.err
+
+
+def test_data_that_changed_in_the_repository(fresh_taxi: Bench, tmp_path: Path) -> None:
+    """Each file is named; where the base's folder has none, there is nothing to tell."""
+    then, now = fresh_taxi, fresh_taxi.copy(tmp_path / "now")
+    assert _changed_data(load_config(then.config), load_config(now.config)) == ()
+    now.rows(lambda rows: rows[:-1])
+    told = _changed_data(load_config(then.config), load_config(now.config))
+    assert told == ("data.csv holds something else", "both sides ran on rows of the changed data")
+    then.data.unlink()
+    assert _changed_data(load_config(then.config), load_config(now.config)) == ()

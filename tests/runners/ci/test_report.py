@@ -2,10 +2,8 @@
 
 import xml.etree.ElementTree as ET
 
-import pytest
-
-from runners.ci.report import Report, against, changes, marker
-from schemas.decision import Decision, GateResult
+from runners.ci.report import Report, changes, marker
+from schemas.decision import Decision, EdgeDecision, GateResult, Rung
 
 
 def gate(name="gates.satisfy.0", condition="min", metric="auc", value=0.8, **others):
@@ -72,23 +70,21 @@ def test_junit():
     assert broken.find("testcase/error").get("message") == "node Trainer: broke"
 
 
-@pytest.mark.parametrize(
-    ("metric", "value", "base", "worse"),
-    [
-        ("auc", 0.8, 0.85, False),
-        ("auc", 0.8, 0.9, True),
-        ("binary_crossentropy", 0.8, 0.7, True),
-        ("binary_crossentropy", 0.8, 0.9, False),
-    ],
-)
-def test_worse_than_a_kept_decision(metric, value, base, worse):
-    """By more than the gate on the champion allows, in the metric's direction."""
-    now = gate(
-        "gates.optimize", "at_least_champion_minus", metric, value, verdict="no_champion", margin=None, limit=None
-    )
-    judged, found = against(decision(now.model_copy(update={"value": base})), decision(now), 0.06)
-    assert judged.gates[0].champion == base
-    assert bool(found) is worse
+def test_files_for_devices():
+    """The file that is chosen, or the first that was judged, stands in the table and among the cases."""
+    own = gate("gates.satisfy.1", "max", "size_mb", 2.0, payload="tflite", verdict="fail", limit=1.0, margin=-1.0)
+    rung = Rung(variant="int8", digest="f" * 64, verdict="blocked", gates=(own,))
+    edge = EdgeDecision(outcome="block", ladder=(rung,), reasons=("int8: size_mb fail",))
+    made = report(outcome="would_push", decision=decision(gate()).model_copy(update={"edge": edge}))
+    assert "| fail | size\\_mb | tflite |" in made.markdown()
+    assert "- none: int8: size\\_mb fail" in made.markdown()
+    assert ET.fromstring(made.junit()).get("failures") == "1"
+
+
+def test_changed_data():
+    """Stands in the comment beside configuration and files."""
+    text = report(outcome="would_push", decision=decision(gate()), data=("data.csv holds something else",)).markdown()
+    assert "Changed data:\n\n- data.csv holds something else" in text
 
 
 def test_changes():

@@ -95,17 +95,24 @@ def decisions(
                 typer.echo(line_of(tick))
 
 
-def schedule(
+def schedule(  # noqa: PLR0913 - an option each
     config: Config = Path(DEFAULT),
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the units go.")] = Path(
-        "systemd"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Where the files go. [default: systemd, or kubernetes]"),
+    ] = None,
+    cronjob: Annotated[
+        bool, typer.Option("--cronjob", help="As a CronJob of Kubernetes instead, by the section kubeflow.")
+    ] = False,
     kubeflow: Annotated[
         bool, typer.Option("--kubeflow", help="As a recurring run of Kubeflow Pipelines instead; needs --cron.")
     ] = False,
     cron: Annotated[
         str,
-        typer.Option(metavar="EXPRESSION", help="With --kubeflow: seconds minutes hours day month weekday."),
+        typer.Option(
+            metavar="EXPRESSION",
+            help="With --kubeflow: seconds minutes hours day month weekday; with --cronjob: without seconds.",
+        ),
     ] = "",
     values: Values = None,
     catch_up: Annotated[
@@ -118,43 +125,68 @@ def schedule(
 ) -> None:
     """Write a systemd service and timer that tick as `satisfice watch` does, without a process that stays.
 
-    With --kubeflow, have Kubeflow Pipelines run the pipeline by the clock; what was scheduled there before is replaced.
+    With --cronjob, a CronJob of Kubernetes that does. With --kubeflow, have Kubeflow Pipelines run the pipeline by the
+    clock; what was scheduled there before is replaced.
     """
     with errors(as_json, debug):
+        elsewhere = "--kubeflow" if kubeflow else "--cronjob"
+        if (kubeflow or cronjob) and root is not None:
+            problem = "lies on the volume of kubeflow.volume"
+            raise ConfigError("command line", [Fault("--root", problem, f"no --root beside {elsewhere}")])
+        if kubeflow and cronjob:
+            raise ConfigError("command line", [Fault("--cronjob", "is given beside --kubeflow", "one of them")])
         if kubeflow:
-            if root is not None:
-                raise ConfigError(
-                    "command line", [Fault("--root", "lies on the volume of kubeflow.volume", "no --root")]
-                )
             repeat(config, overrides or [], cron, values or [], catch_up=catch_up, as_json=as_json)
             return
-        _refuse_kubeflow_s_own({"--cron": cron, "--value": values, "--catch-up": catch_up})
-        from runners.run import default_root
-        from runners.schedule.systemd import units
-        from runners.schedule.watch import Watch
-        from schemas.load import load_config
-
-        loaded = load_config(config, overrides or [])
-        watched = Watch(loaded, (root or default_root(loaded)).absolute())
-        words = [sys.executable, "-P", "-m", "runners.cli", "watch", str(loaded.file), "--once"]
-        words += ["--root", str(watched.root)]
-        words += [word for override in overrides or () for word in ("--set", override)]
-        files = units(loaded.config.name, watched.schedule, words, loaded.folder)
-        output.mkdir(parents=True, exist_ok=True)
+        _refuse_others({"--value": values, "--catch-up": catch_up}, "--kubeflow")
+        if not cronjob:
+            _refuse_others({"--cron": cron}, "--kubeflow or --cronjob")
+        folder = output or Path("kubernetes" if cronjob else "systemd")
+        files, then = _cronjob(config, overrides, cron, folder) if cronjob else _units(config, overrides, root, folder)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (output / name).write_text(text, encoding="utf-8")
-        timer = next(name for name in files if name.endswith(".timer"))
+            (folder / name).write_text(text, encoding="utf-8")
         if as_json:
-            print_json({"folder": str(output.absolute()), "files": sorted(files)})
+            print_json({"folder": str(folder.absolute()), "files": sorted(files)})
         else:
             for name in files:
-                typer.echo(f"written  {output / name}")
-            typer.echo(f"Next: cp {output}/* ~/.config/systemd/user/ && systemctl --user enable --now {timer}")
+                typer.echo(f"written  {folder / name}")
+            typer.echo(f"Next: {then}")
 
 
-def _refuse_kubeflow_s_own(options: dict[str, object]) -> None:
-    remedy = "--kubeflow beside it; what `satisfice watch` goes by stands in the section schedule"
-    faults = [Fault(name, "is for Kubeflow alone", remedy) for name, value in options.items() if value]
+def _units(config: Path, overrides: list[str] | None, root: Path | None, folder: Path) -> tuple[dict[str, str], str]:
+    """The files for systemd, and how they are put to use."""
+    from runners.run import default_root
+    from runners.schedule.systemd import units
+    from runners.schedule.watch import Watch
+    from schemas.load import load_config
+
+    loaded = load_config(config, overrides or [])
+    watched = Watch(loaded, (root or default_root(loaded)).absolute())
+    words = [sys.executable, "-P", "-m", "runners.cli", "watch", str(loaded.file), "--once"]
+    words += ["--root", str(watched.root)]
+    words += [word for override in overrides or () for word in ("--set", override)]
+    files = units(loaded.config.name, watched.schedule, words, loaded.folder)
+    timer = next(name for name in files if name.endswith(".timer"))
+    return files, f"cp {folder}/* ~/.config/systemd/user/ && systemctl --user enable --now {timer}"
+
+
+def _cronjob(config: Path, overrides: list[str] | None, cron: str, folder: Path) -> tuple[dict[str, str], str]:
+    """The file for Kubernetes, and how it is put to use."""
+    from runners.run import default_root
+    from runners.schedule.cronjob import cronjob
+    from runners.schedule.watch import Watch
+    from schemas.load import load_config
+
+    loaded = load_config(config, overrides or [])
+    Watch(loaded, default_root(loaded).absolute())  # finds what is wrong with the section
+    files = {"cronjob.yaml": cronjob(loaded, cron, tuple(overrides or ()))}
+    return files, f"kubectl apply -f {folder}/cronjob.yaml"
+
+
+def _refuse_others(options: dict[str, object], whose: str) -> None:
+    remedy = f"{whose} beside it; what `satisfice watch` goes by stands in the section schedule"
+    faults = [Fault(name, f"is for {whose} alone", remedy) for name, value in options.items() if value]
     if faults:
         raise ConfigError("command line", faults)
 

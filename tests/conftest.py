@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests import order
+
 # No deadline: what is slow on a busy machine is not wrong.
 settings.register_profile("house", deadline=None, max_examples=50)
 settings.load_profile("house")
@@ -12,6 +14,22 @@ settings.load_profile("house")
 
 def pytest_addoption(parser):
     parser.addoption("--renew", action="store_true", help="write golden files anew instead of comparing with them")
+    parser.addoption("--renew-durations", action="store_true", help="record what each test file takes")
+
+
+def pytest_configure(config):
+    if config.getoption("--renew-durations") and not in_worker(config):
+        config.pluginmanager.register(order.Recorder())
+
+
+def pytest_collection_modifyitems(config, items):
+    if in_worker(config):
+        order.longest_first(items)
+
+
+def in_worker(config):
+    """Whether this is one of several processes of pytest-xdist that share the tests."""
+    return hasattr(config, "workerinput")
 
 
 @pytest.fixture(autouse=True)

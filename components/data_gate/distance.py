@@ -9,6 +9,7 @@ edges the fine quantiles of `components.statistics_gen.quantiles` know the count
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,10 @@ __all__ = ["QUANTILES_STATISTIC", "Numbers", "Texts", "bucket_edges", "distance"
 
 QUANTILES_STATISTIC = "satisfice.quantiles"
 """As `components.statistics_gen.quantiles` names it, which imports TFDV."""
+
+_OUR_QUANTILES = 200
+_THEIR_QUANTILES = 10
+"""As many as there are in `components.statistics_gen.quantiles`, and in TFDV's statistics."""
 
 _TENTHS = np.arange(1, 10) / 10
 _QUANTILES_TYPE = 1
@@ -52,21 +57,24 @@ class Numbers:
         edges: ascending.
         below: of each edge, the share of the values that are not above it; the last is 1.
         type: in the schema's words, INT or FLOAT.
+        between: no more than this share lies between two edges that follow one another; what is above an edge beyond
+            that share is equal to the next.
     """
 
     count: int
     edges: Shares
     below: Shares
     type: str = "FLOAT"
+    between: float = 1.0
 
     def up_to(self, x: Shares) -> Shares:
-        """The share of the values that are at most `x`: exact at an edge, interpolated between two."""
+        """The share of the values that are at most `x`: exact at an edge; between two, of the values there."""
         found = np.searchsorted(self.edges, x, side="right") - 1
         low, high = np.clip(found, 0, None), np.clip(found + 1, None, len(self.edges) - 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             part = (x - self.edges[low]) / (self.edges[high] - self.edges[low])
         part = np.where(np.isfinite(part), part, 0.0)
-        share = self.below[low] + np.clip(part, 0, 1) * (self.below[high] - self.below[low])
+        share = self.below[low] + np.clip(part, 0, 1) * np.minimum(self.below[high] - self.below[low], self.between)
         return np.where(found < 0, 0.0, share)
 
     def least(self) -> float:
@@ -92,7 +100,7 @@ def _numbers(feature: Any) -> Numbers | None:
     ours = [one.histogram for one in feature.custom_stats if one.name == QUANTILES_STATISTIC]
     theirs = [one for one in feature.num_stats.histograms if one.type == _QUANTILES_TYPE]
     buckets = (ours + theirs)[0].buckets if ours or theirs else []
-    total = sum(bucket.sample_count for bucket in buckets)
+    total = round(sum(bucket.sample_count for bucket in buckets))
     if not total:
         return None
     edges: list[float] = []
@@ -103,7 +111,17 @@ def _numbers(feature: Any) -> Numbers | None:
     if buckets[0].low_value < buckets[0].high_value:
         edges, below = [buckets[0].low_value, *edges], [0.0, *below]
     last = dict(zip(edges, below, strict=True))  # of equal edges, the share up to the last
-    return Numbers(round(total), np.array(list(last)), np.array(list(last.values())), _NUMERIC[feature.type])
+    between = _between(total, 1 / (_OUR_QUANTILES if ours else _THEIR_QUANTILES))
+    return Numbers(total, np.array(list(last)), np.array(list(last.values())), _NUMERIC[feature.type], between)
+
+
+def _between(count: int, step: float) -> float:
+    """The largest share between two quantiles that follow one another, with `step` from one to the next.
+
+    A quantile is the least value up to which there are so many. So less than a step lies between two of them, and the
+    rest of what is above the lower one is equal to the upper one.
+    """
+    return max(math.ceil(step * count) - 1, 0) / count
 
 
 def distance(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.data_gate import distance as distances
 from components.data_gate.distance import Numbers, _tenths, distance, values_of
 from tests.components.data_gate.samples import numbers, statistics
 
@@ -93,6 +94,59 @@ def test_numbers_against_the_values_themselves() -> None:
         expected = sum(np.nansum(p * np.log2(p / middle)) for p in shares) / 2
     assert expected > 0.01
     assert apart("jensen_shannon", now, then) == pytest.approx(expected, rel=0.05)
+
+
+def from_rows(now: np.ndarray[Any, Any], then: np.ndarray[Any, Any]) -> float:
+    """The Jensen-Shannon divergence of the shares of each value, counted."""
+    names = np.unique(np.concatenate([now, then]))
+    p, q = (np.array([np.mean(values == name) for name in names]) for values in (now, then))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(sum(np.nansum(side * np.log2(side / ((p + q) / 2))) for side in (p, q)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ([0.0, 10.0], [5.0, 10.0]),
+        ([0, 10], [5, 10]),
+        ([1.0, 5.0], [2.0, 5.0]),
+        ([0.0, 10.0, 20.0], [5.0, 10.0, 20.0]),
+        ([0.0, 7.0], [3.0, 3.0]),
+        ([-1.0, 4.0, 4.0, 9.0], [0.0, 4.0, 9.0, 9.0]),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 60, 1000])
+def test_few_values_stay_where_they_are(now: Any, then: Any, times: int) -> None:
+    """Nothing between two values crosses the baseline's least; TFDV, which spreads them, is no nearer to the rows."""
+    rows = np.array(now * times), np.array(then * times)
+    expected = from_rows(*rows)
+    found = apart("jensen_shannon", now * times, then * times)
+    assert found == pytest.approx(expected, abs=0.01)
+    kind = "INT" if isinstance(now[0], int) else "FLOAT"
+    theirs = by_tfdv(statistics(x=now * times), statistics(x=then * times), kind)["JENSEN_SHANNON_DIVERGENCE"]
+    assert abs(found - expected) <= abs(theirs - expected) + 1e-9
+
+
+def test_the_quantiles_are_as_many_as_are_computed() -> None:
+    """What lies between two of them is bounded by their number."""
+    from components.statistics_gen import quantiles
+
+    assert distances._OUR_QUANTILES == quantiles._QUANTILES
+    (theirs,) = (h for h in feature(statistics(x=numbers(1))).num_stats.histograms if h.type == h.QUANTILES)
+    assert len(theirs.buckets) == distances._THEIR_QUANTILES
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_more_than_a_quantile_lies_between_two(seed: int) -> None:
+    """Of columns of every kind, the share up to any number is right to half a hundredth."""
+    draw = np.random.default_rng(seed)
+    rows = int(draw.choice([7, 150, 3000]))
+    values = [numbers(seed, rows), draw.integers(0, 5, rows) * 3.0, draw.integers(0, 300, rows) / 7][seed % 3]
+    found = values_of(feature(statistics(x=values)))
+    assert isinstance(found, Numbers)
+    asked = draw.uniform(values.min() - 1, values.max() + 1, 200)
+    counted = np.array([np.mean(values.astype(np.float32) <= x) for x in asked])
+    assert found.up_to(asked) == pytest.approx(counted, abs=0.0075)
 
 
 def test_permuted_rows_are_no_drift() -> None:

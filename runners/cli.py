@@ -471,13 +471,14 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
 
 @contextlib.contextmanager
 def _without_empty(log: Path) -> Iterator[None]:
-    """Takes the log of a run that was refused away again, and its folder: nothing is in them."""
+    """Takes the empty logs of a run that was refused away again, and its folder where nothing else is in it."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
-            if not log.stat().st_size:
-                log.unlink()
+            for one in log.parent.iterdir():
+                if not one.stat().st_size:
+                    one.unlink()
             log.parent.rmdir()
         raise
 

@@ -5,7 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
+from runners.local.template import Template
 from tests import order
+from tests.nursery import Nursery
 
 # No deadline: what is slow on a busy machine is not wrong.
 settings.register_profile("house", deadline=None, max_examples=50)
@@ -40,6 +42,16 @@ def environment():
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery():
+    """Runs in this process get their worker templates without the imports."""
+    made = Nursery()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Template, "_start", made.method)
+        yield made
+    made.close()
 
 
 @pytest.fixture

@@ -73,16 +73,19 @@ class Template:
             log: file that takes what the template and the imports write.
             path: entries to append to `sys.path`.
         """
+        self._process = self._start(log, path)
+        self._buffer = b""
+        self.ready_after_s: float | None = None
+
+    def _start(self, log: Path, path: list[str]) -> subprocess.Popen[bytes]:
         with log.open("ab") as sink:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", __name__, *path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
             )
-        self._buffer = b""
-        self.ready_after_s: float | None = None
 
     def submit(self, work: str, job: str, arguments: dict[str, Any], log: Path) -> None:
         """Has a copy of the template call `job(**arguments)`, a function `module:name`, with its noise in a log."""

@@ -15,13 +15,22 @@ import pytest
 
 from runners.local import template as template_module
 from runners.local.template import Template
+from tests.nursery import START
 from tests.workbench import REPOSITORY
 
 JOB = "tests.runners.local.toil:"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def started_anew(nursery):
+    """Here templates are processes of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Template, "_start", START)
+        yield
+
+
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
+def template(started_anew, tmp_path_factory):
     """One for all tests that leave it alive."""
     made = Template(tmp_path_factory.mktemp("template") / "template.log", [])
     yield made

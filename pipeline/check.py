@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from components.data_gate.limits import faults_of
 from components.example_gen.columns import columns_of
 from components.example_gen.read import column_names, has_rows
+from components.example_gen.spans import find_spans, window_of
 from pipeline.user_module import UserModule, load_user_module
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, DataError, Fault, UserModuleError, close_match
 from schemas.load import LoadedConfig
 from schemas.metrics import PROFILED
+from schemas.source_path import uses_spans
 from serving.store import is_remote
 
 __all__ = ["check", "check_beside", "read_schema"]
@@ -68,7 +70,7 @@ def check_beside(raw: Mapping[str, Any], folder: Path) -> list[Fault]:
     data, model = _section(raw, "data"), _section(raw, "model")
     pattern, schema, module = _section(data, "source").get("path"), data.get("schema"), model.get("module")
     if isinstance(pattern, str):
-        faults += _file_faults(str(folder / Path(pattern).expanduser()))
+        faults += _faults_beside(str(folder / Path(pattern).expanduser()))
     if isinstance(schema, str):
         try:
             read_schema(str(folder / Path(schema).expanduser()))
@@ -80,6 +82,21 @@ def check_beside(raw: Mapping[str, Any], folder: Path) -> list[Fault]:
         except UserModuleError as error:
             faults += error.faults
     return faults
+
+
+def _faults_beside(pattern: str) -> Iterator[Fault]:
+    """Faults of the files of a pattern, of which a run reads who knows which."""
+    if not uses_spans(pattern):
+        yield from _file_faults(pattern, _files(pattern))
+        return
+    try:
+        spans = find_spans(pattern)
+    except DataError as error:
+        yield _fault_of(error)
+    except ValueError:  # the pattern is none, which is a fault of the configuration itself
+        return
+    else:
+        yield from _file_faults(pattern, [str(file) for file in spans[-1].files])
 
 
 def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -145,11 +162,19 @@ def _name_faults(config: PipelineConfig, names: Collection[str]) -> Iterator[Fau
 
 
 def _source_faults(config: PipelineConfig) -> Iterator[Fault]:
-    yield from _file_faults(config.data.source.path)
+    try:
+        files = _source_files(config)
+    except DataError as error:
+        yield _fault_of(error)
+        return
+    yield from _file_faults(config.data.source.path, files)
 
 
-def _file_faults(pattern: str) -> Iterator[Fault]:
-    files = _files(pattern)
+def _fault_of(error: DataError) -> Fault:
+    return Fault("data.source.path", f"{error.thing} {error.problem}", error.expected, error.got)
+
+
+def _file_faults(pattern: str, files: Sequence[str]) -> Iterator[Fault]:
     if not files:
         folder = Path(pattern).parent
         beside = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
@@ -166,14 +191,18 @@ def _file_faults(pattern: str) -> Iterator[Fault]:
 def _column_faults(config: PipelineConfig, names: Iterable[str]) -> Iterator[Fault]:
     """Columns of the schema that a file lacks, as ingestion would find them."""
     source = config.data.source
-    for file in _files(source.path):
+    try:
+        files = _source_files(config)
+    except DataError:  # told already
+        return
+    for file in files:
         if os.path.getsize(file) == 0 or not os.access(file, os.R_OK):
             continue
         try:
             found = column_names(Path(file), source.format)
             filled = has_rows(Path(file), source.format)
         except DataError as error:
-            yield Fault("data.source.path", f"{error.thing} {error.problem}", error.expected, error.got)
+            yield _fault_of(error)
             continue
         if not filled:
             yield Fault("data.source.path", "a file has no rows", "rows below its header", file)
@@ -182,6 +211,16 @@ def _column_faults(config: PipelineConfig, names: Iterable[str]) -> Iterator[Fau
             if name not in found:
                 problem = f"{file} lacks the column {name!r} of the data schema"
                 yield Fault("data.source.path", problem, "", "", close_match(name, found))
+
+
+def _source_files(config: PipelineConfig) -> list[str]:
+    """The files that a run would read.
+
+    Raises:
+        DataError: the spans cannot be told.
+    """
+    window = window_of(config.data.source)
+    return _files(config.data.source.path) if window is None else [str(file) for file in window.files]
 
 
 def _files(pattern: str) -> list[str]:

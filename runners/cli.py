@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from runners.backfill import register as register_backfill
 from runners.ci.commands import register as register_ci
 from runners.command import DEFAULT as _DEFAULT
 from runners.command import Config, Debug, Json, Overrides
@@ -63,6 +64,9 @@ def run(  # noqa: PLR0913 - one argument for each option
     ] = "",
     verbose: Annotated[bool, typer.Option(help="Tell of running nodes often, where there is no terminal.")] = False,
     allow: Annotated[str, typer.Option(metavar="DIGEST", help="Let bytes that were rolled back be pushed again.")] = "",
+    span: Annotated[
+        str, typer.Option(metavar="N|DATE", help="End the window of spans at this one. [default: the newest]")
+    ] = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -70,8 +74,9 @@ def run(  # noqa: PLR0913 - one argument for each option
     with _errors(as_json, debug):
         from runners.run import Options
 
-        command = _command(config, overrides or [], root, runner, accept)
-        options = Options(_runner(runner), tuple(overrides or ()), resume, from_node, command, accept.strip())
+        overrides = [*(overrides or []), *([f"data.source.span={json.dumps(span)}"] if span else [])]
+        command = _command(config, overrides, root, runner, accept)
+        options = Options(_runner(runner), tuple(overrides), resume, from_node, command, accept.strip())
         _refuse_with_tfx_local(options, explain=explain)
         if allow and not explain:
             allow_digest(config, overrides, allow, reason="satisfice run --allow")
@@ -112,8 +117,10 @@ def validate(
 
             module = check(loaded, root or default_root(loaded))
         from components.trainer.strategy import find_machine, make_plan
+        from runners.notes import data_line, data_read
 
         plan = make_plan(loaded.config.training, find_machine())
+        read = data_read(loaded.config.data.source)
         if as_json:
             _print_json(
                 {
@@ -121,11 +128,13 @@ def validate(
                     "name": loaded.config.name,
                     "digest": loaded.digest,
                     "module": module.name,
+                    "data": read,
                     "training": plan.as_dict(),
                 }
             )
         else:
             typer.echo(f"{config}: no faults. Pipeline {loaded.config.name!r}, digest {loaded.digest[:12]}.")
+            typer.echo(data_line(read))
             typer.echo(f"training: {plan}")
             for reason in plan.reasons:
                 typer.echo(f"  {reason}")
@@ -217,11 +226,12 @@ def show(
             )
             return
         from runners.view import console_on, data_report, decision_tables, nodes_table, runs_table, training_report
+        from runners.why import spans_lines
 
         console = console_on(sys.stdout)
         console.print(runs_table([found]))
         console.print(nodes_table(nodes))
-        for part in [*training_report(trained), *data_report(data_decision, every=every_slice)]:
+        for part in [*spans_lines(found), *training_report(trained), *data_report(data_decision, every=every_slice)]:
             console.print(part)
         if decision:
             console.print(*decision_tables(decision, every_slice=every_slice), sep="\n")
@@ -628,6 +638,7 @@ def _print_ladder(edge: Any, push: Any, *, as_json: bool) -> None:
 register(app)
 register_schedule(app)
 register_ci(app)
+register_backfill(app)
 app.add_typer(deployments, name="deploy")
 register_kubeflow(app)
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.example_gen.spans import files_of, window_of
 from components.lineage.reader import NodeRecord, OutputRecord
+from schemas.config import SourceConfig
 from schemas.decision import FIGURES_FILE, TRAINING_FILE, Figures
 
-__all__ = ["note_of", "training_of"]
+__all__ = ["data_line", "data_read", "note_of", "training_of"]
+
+_SHOWN = 40
+"""Characters of a list of spans; a longer one is counted."""
 
 
 def note_of(record: NodeRecord | None) -> str:
     """A few words on what a node put out; "" where there is nothing to say."""
     if record is None:
         return ""
+    outputs = {output.key: output for output in record.outputs}
+    if record.node == "ExampleGen":
+        return _example_gen(outputs, ran=record.state == "ran")
     teller = _TELLERS.get(record.node)
-    return teller({output.key: output for output in record.outputs}) if teller else ""
+    return teller(outputs) if teller else ""
 
 
 def training_of(nodes: Iterable[NodeRecord]) -> dict[str, Any]:
@@ -41,7 +49,7 @@ def _training(outputs: dict[str, OutputRecord]) -> dict[str, Any]:
     return record
 
 
-def _example_gen(outputs: dict[str, OutputRecord]) -> str:
+def _example_gen(outputs: dict[str, OutputRecord], *, ran: bool) -> str:
     properties = outputs["examples"].properties if "examples" in outputs else {}
     if "rows_in" not in properties:
         return ""
@@ -49,7 +57,58 @@ def _example_gen(outputs: dict[str, OutputRecord]) -> str:
         f"{key.removeprefix('rows_')} {properties[key]:,}" for key in ("rows_train", "rows_validate", "rows_eval")
         if key in properties
     )  # fmt: skip
-    return f"{properties['rows_in']:,} rows: {splits}"
+    return f"{properties['rows_in']:,} rows: {splits}{_spans(properties, ran=ran)}"
+
+
+def _spans(properties: Mapping[str, Any], *, ran: bool) -> str:
+    """Which spans the rows are of, which of them were read in this run, and what the window lacks."""
+    spans = str(properties.get("spans", "")).split(", ")
+    if spans == [""]:
+        return ""
+    read = str(properties.get("spans_read", ""))
+    parts = [_span_words(spans)]
+    if ran:
+        parts.append(f"read anew: {(read if len(read) <= _SHOWN else read.count(',') + 1) or 'none'}")
+    return "; " + "; ".join([*parts, *_lacking(properties)])
+
+
+def data_read(source: SourceConfig) -> dict[str, Any]:
+    """What a run would read now: how many files; of a path with spans also which, and what its window lacks.
+
+    Raises:
+        DataError: there is nothing to read.
+    """
+    window = window_of(source)
+    if window is None:
+        return {"files": len(files_of(source))}
+    return {
+        "files": len(window.files),
+        "spans": [span.name for span in window.spans],
+        "missing": list(window.missing_names),
+        "short": window.short,
+    }
+
+
+def data_line(read: Mapping[str, Any]) -> str:
+    """The same for people."""
+    files = f"{read['files']:,} file{'s' if read['files'] != 1 else ''}"
+    if "spans" not in read:
+        return f"data: {files}"
+    lacks = {"missing_spans": ", ".join(read["missing"]), "short_spans": read["short"]}
+    return "data: " + "; ".join([f"{_span_words(read['spans'])}, {files}", *_lacking(lacks)])
+
+
+def _span_words(spans: Sequence[str]) -> str:
+    return f"span {spans[0]}" if len(spans) == 1 else f"{len(spans)} spans {spans[0]} to {spans[-1]}"
+
+
+def _lacking(properties: Mapping[str, Any]) -> list[str]:
+    """What a window lacks, in words."""
+    missing, short = properties.get("missing_spans"), properties.get("short_spans")
+    return [
+        *([f"MISSING {missing}"] if missing else []),
+        *([f"{short} fewer than the window holds: the data begin there"] if short else []),
+    ]
 
 
 def _trainer(outputs: dict[str, OutputRecord]) -> str:
@@ -131,7 +190,6 @@ def _devices(outputs: dict[str, OutputRecord]) -> str:
 
 _TELLERS = {
     "Baseline": _baseline,
-    "ExampleGen": _example_gen,
     "DataGate": _data_gate,
     "Trainer": _trainer,
     "Champion": _champion,

@@ -161,11 +161,12 @@ def run(
         try:
             nodes = run_nodes(watcher)
             result = _result(run_id, nodes, lineage, options, log)
-        except BaseException as error:
-            writer.close_run(store, execution, "failed", 1, [], f"{type(error).__name__}: {error}")
+        except BaseException as raised:
+            writer.close_run(store, execution, "failed", 1, [], f"{type(raised).__name__}: {raised}")
             raise
         records = [_node_record(one) for one in nodes]
-        writer.close_run(store, execution, result.outcome, result.exit_code, records, str(result.error or ""))
+        error = str(result.error or "")
+        writer.close_run(store, execution, result.outcome, result.exit_code, records, error, lineage.spans(run_id))
     return result
 
 

@@ -26,6 +26,7 @@ from schemas.decision import Comparison, DataDecision, Decision, GateResult, Pus
 
 __all__ = [
     "ProgressView",
+    "backfill_table",
     "console_on",
     "data_report",
     "data_table",
@@ -441,10 +442,12 @@ def plan_table(plans: Iterable[Any]) -> Table:
 
 def runs_table(runs: Iterable[RunRecord]) -> Table:
     """One row per run, the newest first."""
+    listed = list(runs)
+    of_spans = any(run.spans for run in listed)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "began", "seconds", "outcome", "exit", "runner", "by"):
+    for name in ("run", "began", "seconds", "outcome", "exit", "runner", "by", *(["spans"] if of_spans else [])):
         table.add_column(name, justify="right" if name in ("seconds", "exit") else "left")
-    for run in runs:
+    for run in listed:
         table.add_row(
             run.run_id,
             _when(run.started_ms),
@@ -453,8 +456,28 @@ def runs_table(runs: Iterable[RunRecord]) -> Table:
             "" if run.exit_code is None else str(run.exit_code),
             run.runner,
             f"{run.user}@{run.host}",
+            *([_spans_of(run)] if of_spans else []),
         )
     return table
+
+
+def backfill_table(spans: Iterable[Any]) -> Table:
+    """What became of each span; `spans` are `runners.backfill.Done`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("span", "run", "outcome", "seconds", "why"):
+        table.add_column(name, justify="right" if name == "seconds" else "left", no_wrap=name in ("span", "run"))
+    words = {"known": "skipped: the same data, code and configuration", "no_data": "no data arrived", "ran": ""}
+    for one in spans:
+        why = one.reason or words.get(one.state, "")
+        seconds = f"{one.seconds:.1f}" if one.run and one.state != "known" else ""
+        table.add_row(one.span, one.run, (one.outcome or one.state).replace("_", " "), seconds, escape(why))
+    return table
+
+
+def _spans_of(run: RunRecord) -> str:
+    names = run.spans.split(", ")
+    told = run.spans if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
+    return f"{told}, {run.missing_spans} missing" if run.missing_spans else told
 
 
 def nodes_table(nodes: Sequence[NodeRecord]) -> Table:

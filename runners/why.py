@@ -16,7 +16,7 @@ from runners.view import gate_table
 from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, Payload, PushResult
 from schemas.errors import MetadataError
 
-__all__ = ["Why", "cell", "gates_markdown", "why"]
+__all__ = ["Why", "cell", "gates_markdown", "spans_lines", "why"]
 
 _COLUMNS = ("verdict", "metric", "where", "value", "limit", "margin", "champion", "interval", "n", "gate")
 _STYLE = "body{font:14px sans-serif;margin:2em}h1{font-size:18px}h2{font-size:15px}td,th{padding:2px 12px 2px 0;text-align:left}"
@@ -154,6 +154,7 @@ class Why:
         approval = self.decision.approval if self.decision is not None else None
         told = [f"{approval.outcome} by {approval.by} on {approval.at}: {approval.reason}"] if approval else []
         sections = [
+            ("Data", spans_lines(self.run)),
             ("Reasons", list(self.reasons)),
             ("To pass", self.changes),
             ("Nearest to failing", [_distance(nearest)] if nearest else []),
@@ -162,6 +163,12 @@ class Why:
             ("Notes", notes),
         ]
         return [(heading, lines) for heading, lines in sections if lines]
+
+
+def spans_lines(run: RunRecord) -> list[str]:
+    """Which spans a run's data have; nothing where they have none."""
+    missing = f"; missing: {run.missing_spans}" if run.missing_spans else ""
+    return [f"spans {run.spans}{missing}"] if run.spans else []
 
 
 def why(lineage: Lineage, asked: str, payload: Payload = "saved_model") -> Why:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import Fault, spell
-from schemas.source_path import uses_spans
 
 __all__ = ["LATER", "Later", "faults_of_unavailable_keys", "values_at"]
 
@@ -59,9 +58,7 @@ _LOCAL = "a path on this machine"
 
 LATER: tuple[Later, ...] = (
     Later("data.source.format", "Avro and BigQuery", ("csv", "parquet", "arrow", "tfrecord")),
-    Later("data.source.path", "spans, dates and versions in a path", refuses=uses_spans, instead="a path without them"),
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
-    Later("data.source.window", "windows of spans"),
     Later("push.edge.base_path", "remote stores of files for devices", refuses=_is_remote, instead=_LOCAL),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
     Later("training.tune", "the search for hyperparameters"),

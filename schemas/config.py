@@ -28,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from schemas.cron import Cron
 from schemas.errors import close_match
 from schemas.metrics import OF_FILES, PROFILED, QUALITY, direction
+from schemas.source_path import SpanName, SpanPath, parse_span, uses_spans
 from schemas.strategies import refused_setting
 
 __all__ = [
@@ -147,17 +148,60 @@ class Section(BaseModel):
 
 
 class WindowConfig(Section):
-    """Which spans of a dated source a run reads."""
+    """Which spans of a source a run reads: so many numbers (days), the last of them included, or `all` up to it.
 
-    last_spans: Positive
+    A number within the window of which there are no data is told of, and does not keep the others from being read.
+    """
+
+    last_spans: Annotated[Positive | Literal["all"], _expect("a whole number, 1 or more, or all")]
 
 
 class SourceConfig(Section):
-    """Where the rows come from. `path` may hold `*`, and `{SPAN}`, `{YYYY}`, `{MM}`, `{DD}`, `{VERSION}`."""
+    """Where the rows come from.
+
+    `path` may hold `*`, `?`, `[..]` and `**`: a run then reads every file that matches. With `{SPAN}`, or `{YYYY}`, `{MM}`
+    and `{DD}` for days, a run reads one span: the newest, as in stock TFX, or that which `span` names; with `window` also
+    those before it. Of a span that was delivered in several versions (`{VERSION}`) the newest is read. `{SPAN:3}` and
+    `{VERSION:2}` are numbers of so many digits.
+    """
 
     format: Literal["csv", "parquet", "arrow", "tfrecord", "avro", "bigquery"]
     path: Text
     window: WindowConfig | None = None
+    span: Annotated[SpanName | None, _expect("a span's number, or its date as '2026-11-03'")] = None
+
+    @field_validator("path")
+    @classmethod
+    def _sound_path(cls, path: str) -> str:
+        try:
+            SpanPath.parse(path)
+        except ValueError as error:
+            raise _refusal(*error.args) from error
+        return path
+
+    @field_validator("span")
+    @classmethod
+    def _as_number(cls, span: SpanName | None) -> SpanName | None:
+        """A number that came as text, as from the command line, is a number: equal configurations have equal digests."""
+        return int(span) if isinstance(span, str) and span.isascii() and span.isdecimal() else span
+
+    @model_validator(mode="after")
+    def _spans_have_a_path(self) -> Self:
+        for name in ("window", "span"):
+            if getattr(self, name) is not None and not uses_spans(self.path):
+                raise _refusal(
+                    f"{name} is given, but the path has no spans", "{SPAN}, or {YYYY}, {MM} and {DD}, in path"
+                )
+        try:
+            _ = self.last_span
+        except ValueError as error:
+            raise _refusal(f"span {self.span!r} {error.args[0]}", error.args[1]) from error
+        return self
+
+    @property
+    def last_span(self) -> int | None:
+        """Number of the span at which a run ends; None for the newest."""
+        return None if self.span is None else parse_span(self.span, dates=SpanPath.parse(self.path).has_dates)
 
 
 Measure = Literal["jensen_shannon", "l_infinity"]

@@ -261,6 +261,8 @@ class Decision(_Record):
         edge: which `.tflite` file ships beside the SavedModel; None where none is made.
         rehearsal: what the payload did with the requests that it carries; None where nobody has run them yet.
         head: the largest version number that the base path had used when this was decided; None where that is not known.
+        span: number of the newest span of the candidate's data; None where these have no spans.
+        spans: all of them, in words; "" where there are none.
     """
 
     outcome: Outcome
@@ -275,6 +277,8 @@ class Decision(_Record):
     edge: EdgeDecision | None = None
     rehearsal: Rehearsal | None = None
     head: int | None = None
+    span: int | None = None
+    spans: str = ""
 
 
 class Confirmation(_Record):
@@ -307,7 +311,7 @@ class PushResult(_Record):
         outcome: `pushed`; `already_served`; `not_pushed` where the decision forbids it; `rolled_back` where these bytes
             were rolled back before and nobody has allowed them since; `refused` where the payload does not do what it
             should, the server is too old for it, or a rollback was made since the decision; `not_confirmed` where a server
-            did not take the new version, which was then withdrawn.
+            did not take the new version, which was then withdrawn; `earlier_span` where a model of later data is served.
         reason: in one sentence.
         removed: the versions that retention removed afterwards.
         rehearsal: what the payload did in a fresh process before it was published; None where nothing was published.
@@ -318,7 +322,9 @@ class PushResult(_Record):
     """
 
     pushed: bool
-    outcome: Literal["pushed", "already_served", "not_pushed", "rolled_back", "refused", "not_confirmed"]
+    outcome: Literal[
+        "pushed", "already_served", "not_pushed", "rolled_back", "refused", "not_confirmed", "earlier_span"
+    ]
     digest: str
     version: int | None = None
     destination: str = ""
@@ -333,7 +339,7 @@ class PushResult(_Record):
     @property
     def blocked(self) -> bool:
         """True where the candidate does not serve although it may have been admitted."""
-        return self.outcome in ("not_pushed", "rolled_back", "refused", "not_confirmed")
+        return self.outcome in ("not_pushed", "rolled_back", "refused", "not_confirmed", "earlier_span")
 
 
 class Anomaly(_Record):

@@ -55,8 +55,17 @@ def configurations():
             "name": names,
             "data": st.fixed_dictionaries(
                 {
-                    "source": st.fixed_dictionaries(
-                        {"format": st.sampled_from(["csv", "parquet"]), "path": _paths("/*.csv")}
+                    "source": st.one_of(
+                        st.fixed_dictionaries(
+                            {"format": st.sampled_from(["csv", "parquet"]), "path": _paths("/*.csv")}
+                        ),
+                        st.fixed_dictionaries(
+                            {"format": st.just("arrow"), "path": _paths("/{YYYY}-{MM}-{DD}/{VERSION:2}.arrow")},
+                            optional={
+                                "window": st.fixed_dictionaries({"last_spans": st.one_of(positive, st.just("all"))}),
+                                "span": st.dates().map(str),
+                            },
+                        ),
                     ),
                     "schema": _paths(".pbtxt"),
                 },

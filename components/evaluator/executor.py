@@ -58,6 +58,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
         figures = _figures(folder, candidate, champion, why_not, ill)
         Path(folder, FIGURES_FILE).write_text(figures.model_dump_json(indent=1), encoding="utf-8")
+        _tell_spans(input_dict["examples"], artifact_utils.get_single_instance(output_dict["evaluation"]))
 
     def _evaluate(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -86,6 +87,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             "example_splits": exec_properties["example_splits"],
         }
         stock.Executor(self._context).Do(input_dict, output_dict, properties)
+
+
+def _tell_spans(examples: list[types.Artifact], evaluation: types.Artifact) -> None:
+    """Hands on which spans the data have, to the Gate; nothing where they have none."""
+    for artifact in examples:
+        if artifact.has_custom_property("spans"):
+            evaluation.set_int_custom_property("span", artifact.get_int_custom_property("span"))
+            evaluation.set_string_custom_property("spans", artifact.get_string_custom_property("spans"))
 
 
 def _figures(folder: str, candidate: str, champion: str, why_not: str, ill: Mapping[str, str]) -> Figures:

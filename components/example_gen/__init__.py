@@ -17,6 +17,7 @@ __all__ = [
     "parquet_files",
     "read",
     "read_ahead",
+    "record",
     "records",
     "shards",
     "sidecar",

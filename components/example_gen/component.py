@@ -32,6 +32,9 @@ class ExampleGenSpec(types.ComponentSpec):
         "input_fingerprint": ExecutionParameter(type=str, optional=True),
         "span": ExecutionParameter(type=int, optional=True),
         "version": ExecutionParameter(type=int, optional=True),
+        "spans": ExecutionParameter(type=str, optional=True),
+        "missing_spans": ExecutionParameter(type=str, optional=True),
+        "short_spans": ExecutionParameter(type=int, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
     OUTPUTS = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
@@ -43,7 +46,9 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
     Output `examples`: uncompressed TFRecords of tf.Examples, a file per split and source file (`shards`); the same rows lie
     beside them as columns (`sidecar`), for components of our own. Custom properties: `input_fingerprint`, `span`,
     `payload_format`, `rows_in`, `rows_<split>`, and `rows_read`: those that were not taken over from an earlier artifact,
-    as the rows of a file that has not changed are. A Beam component for the engines on which it can run.
+    as the rows of a file that has not changed are. Of a path with spans also the artifact's own `span` and `version`, those
+    of the newest, `spans`, `missing_spans` and `spans_read`, and `spans.json` with the rows of each (`record`). A Beam component for the
+    engines on which it can run.
     """
 
     SPEC_CLASS = ExampleGenSpec

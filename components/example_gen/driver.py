@@ -12,15 +12,14 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types as portable_data_types
 from tfx.proto.orchestration import driver_output_pb2
 
-from components.example_gen.fingerprint import content_fingerprint
-from components.example_gen.source_files import find_files
+from components.example_gen.fingerprint import identity_of
 from schemas.config import SourceConfig
 
 __all__ = ["Driver"]
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Puts `input_fingerprint` and `span` into the execution and onto the output artifact."""
+    """Puts what `identity_of` tells of the source into the execution and onto the output artifact."""
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
         base_driver.BaseDriver.__init__(self, metadata_handle)
@@ -30,10 +29,10 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         """What TFX merges into the execution before it looks into its cache.
 
         Raises:
-            DataError: no file matches the source's path, or one cannot be read.
+            DataError: as `identity_of`.
         """
         source = SourceConfig.model_validate_json(execution_info.exec_properties["source"])
-        properties = {"input_fingerprint": content_fingerprint(find_files(source.path)), "span": 0}
+        properties = identity_of(source)
         result = driver_output_pb2.DriverOutput()
         (examples,) = execution_info.output_dict["examples"]
         artifact = copy.deepcopy(examples.mlmd_artifact)

@@ -15,7 +15,9 @@ from components.example_gen.columns import columns_of
 from components.example_gen.fingerprint import Snapshot
 from components.example_gen.ingest import Recipe, ingest
 from components.example_gen.read_ahead import earlier_folders, taken
+from components.example_gen.record import record_of, spans_read, write_record
 from components.example_gen.source_files import find_files
+from components.example_gen.spans import window_of
 from schemas.config import SourceConfig
 
 __all__ = ["Executor"]
@@ -41,7 +43,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         folder = Path(examples.uri)
 
-        snapshot = Snapshot.of(find_files(source.path))
+        # The span with which the run began: a newer one may have arrived since.
+        window = window_of(source, exec_properties.get("span"))
+        snapshot = Snapshot.of(window.files if window else find_files(source.path))
         if exec_properties.get("input_fingerprint"):
             snapshot.check_fingerprint(exec_properties["input_fingerprint"])
         # Not its own: what an attempt that was killed has left there makes way.
@@ -52,6 +56,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             recipe = Recipe.of(snapshot.digests, source.format, columns, weights, code, [*earlier, *ahead])
             written, rows_read = ingest(recipe, snapshot, folder, earlier=earlier, ahead=ahead, **how)
 
+        if window:
+            write_record(record_of(window, written.files), folder)
+            examples.span = window.newest.number
+            examples.version = window.newest.version or 0
+            examples.set_string_custom_property("spans_read", spans_read(window, written.files))
         examples.split_names = artifact_utils.encode_split_names(list(weights))
         # No `file_format`: TFX knows no name for uncompressed TFRecords, and its readers go by the file's name.
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.code import code_fingerprint
+from components.example_gen.source_files import find_files
+from components.example_gen.spans import Window, window_of
+from schemas.config import SourceConfig
 from schemas.errors import DataError
 
-__all__ = ["Snapshot", "code_of_ingest", "content_fingerprint"]
+__all__ = ["Snapshot", "code_of_ingest", "content_fingerprint", "identity_of"]
 
 
 def code_of_ingest() -> str:
@@ -25,6 +28,34 @@ def content_fingerprint(files: Sequence[Path]) -> str:
     Neither the folder nor any time enters: the same files elsewhere have the same fingerprint.
     """
     return _fingerprint([(file.name, _digest(file)) for file in files])
+
+
+def identity_of(source: SourceConfig) -> dict[str, str | int]:
+    """What a source holds now, in the words of the node's parameters and of the artifact's properties.
+
+    Returns:
+        `input_fingerprint` of the files; `span` and `version` as stock TFX has them, those of the newest span, or span 0 of
+        a path without spans. Where it has spans, `spans` lists all that are read, and `missing_spans` those that are not
+        there: so a new version, or a span that arrived late, is read though its bytes may have been seen before.
+
+    Raises:
+        DataError: as `components.example_gen.spans.files_of`.
+    """
+    found = window_of(source)
+    if found is None:
+        return {"input_fingerprint": content_fingerprint(find_files(source.path)), "span": 0}
+    version = found.newest.version
+    return {
+        "input_fingerprint": content_fingerprint(found.files),
+        "span": found.newest.number,
+        **({"version": version} if version is not None else {}),
+        **words_of(found),
+    }
+
+
+def words_of(window: Window) -> dict[str, str | int]:
+    """Which spans a window has, and which it lacks, for a person too."""
+    return {"spans": str(window), "missing_spans": ", ".join(window.missing_names), "short_spans": window.short}
 
 
 @dataclass(frozen=True)

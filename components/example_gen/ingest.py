@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components import progress
@@ -22,6 +23,7 @@ from components.example_gen.read import (
     types_of,
 )
 from components.example_gen.shards import (
+    FileRows,
     Inferred,
     Kept,
     Written,
@@ -183,8 +185,21 @@ def ingest(
         for file in snapshot.digests:
             snapshot.check(file)
         written = publish(list(shards.values()), recipe.weights, folder, Inferred(recipe.code, recipe.kinds))
-    new = [kept for work, kept in shards.items() if work not in taken or work.key not in before]
-    return written, sum(kept.shard.rows_in for kept in new)
+    read = {work for work in works if work not in taken or work.key not in before}
+    files = _file_rows(shards, read)
+    return replace(written, files=files), sum(one.rows_read for one in files.values())
+
+
+def _file_rows(shards: Mapping[Work, Kept], read: Collection[Work]) -> dict[Path, FileRows]:
+    """The rows of each file over all its pieces."""
+    rows: dict[Path, Counter[str]] = defaultdict(Counter)
+    rows_in: Counter[Path] = Counter()
+    rows_read: Counter[Path] = Counter()
+    for work, kept in shards.items():
+        rows[work.file].update(kept.shard.rows)
+        rows_in[work.file] += kept.shard.rows_in
+        rows_read[work.file] += kept.shard.rows_in if work in read else 0
+    return {file: FileRows(rows_in[file], dict(rows[file]), rows_read[file]) for file in rows}
 
 
 def knows_all(recipe: Recipe, snapshot: Snapshot, earlier: Iterable[Path]) -> bool:

@@ -13,7 +13,7 @@ from components.example_gen.columns import columns_of, ingest_schema
 from components.example_gen.fingerprint import Snapshot, code_of_ingest
 from components.example_gen.ingest import Recipe, ingest, knows_all
 from components.example_gen.shards import MANIFEST_FILE
-from components.example_gen.source_files import find_files
+from components.example_gen.spans import files_of
 from schemas.config import DataConfig
 from schemas.errors import SatisficeError
 
@@ -45,7 +45,7 @@ def read_ahead(node: Path, data: DataConfig) -> None:
     """Reads what no earlier artifact has. What is wrong with the data is told by the node itself."""
     with contextlib.suppress(SatisficeError, OSError):
         columns = columns_of(ingest_schema(Path(data.schema_path).read_text(encoding="utf-8")))
-        snapshot = Snapshot.of(find_files(data.source.path))
+        snapshot = Snapshot.of(files_of(data.source))
         earlier = earlier_folders(node / "examples")
         weights = {str(name): share for name, share in data.splits.items()}
         recipe = Recipe.of(snapshot.digests, data.source.format, columns, weights, code_of_ingest(), earlier)

@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from schemas.errors import DataError, shorten
 
 __all__ = [
     "MANIFEST_FILE",
+    "FileRows",
     "Inferred",
     "Kept",
     "Shard",
@@ -115,16 +116,33 @@ class Inferred:
 
 
 @dataclass(frozen=True)
+class FileRows:
+    """The rows of one file of the source.
+
+    Attributes:
+        rows_in: rows read, or known from an earlier artifact.
+        rows: records of each split.
+        rows_read: those that were read.
+    """
+
+    rows_in: int
+    rows: Mapping[str, int]
+    rows_read: int
+
+
+@dataclass(frozen=True)
 class Written:
     """What went in and what came out.
 
     Attributes:
         rows_in: rows read, or known from an earlier artifact.
         rows: records of each split.
+        files: the same of each file; empty where nobody has told.
     """
 
     rows_in: int
     rows: Mapping[str, int]
+    files: Mapping[Path, FileRows] = field(default_factory=dict, compare=False)
 
 
 # --- one shard --------------------------------------------------------------------------------------------------------

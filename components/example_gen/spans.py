@@ -15,11 +15,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
-from components.example_gen.source_files import open_file
+from components.example_gen.source_files import find_files, open_file
+from schemas.config import SourceConfig
 from schemas.errors import DataError, shorten
-from schemas.source_path import EPOCH, SpanPath
+from schemas.source_path import EPOCH, SpanPath, uses_spans
 
-__all__ = ["Span", "Window", "find_spans", "window"]
+__all__ = ["Span", "Window", "files_of", "find_spans", "name_like", "window", "window_of"]
 
 _SHOWN = 5
 
@@ -74,11 +75,47 @@ class Window:
         """Of all spans, in their order."""
         return tuple(file for span in self.spans for file in span.files)
 
+    def __str__(self) -> str:
+        """The spans, each with its version: part of the key under which what is read is cached.
+
+        >>> str(Window((Span(3, None, 2, ()), Span(4, None, 1, ()))))
+        '3 v2, 4 v1'
+        """
+        return ", ".join(
+            f"{span.name} v{span.version}" if span.version is not None else span.name for span in self.spans
+        )
+
     @property
     def missing_names(self) -> tuple[str, ...]:
         """The missing spans as a person writes them, such as `3` or `5 to 9`."""
-        ends = [[_name(number, self.newest) for number in sorted({run[0], run[-1]})] for run in self.missing]
+        ends = [[name_like(number, self.newest) for number in sorted({run[0], run[-1]})] for run in self.missing]
         return tuple(" to ".join(run) for run in ends)
+
+
+def files_of(source: SourceConfig) -> list[Path]:
+    """The files that a run reads: those of its window, or all that match where the path has no spans.
+
+    Raises:
+        DataError: as `find_files`, `find_spans` and `window`.
+    """
+    found = window_of(source)
+    return find_files(source.path) if found is None else list(found.files)
+
+
+def window_of(source: SourceConfig, upto: int | None = None) -> Window | None:
+    """The spans that a run reads; None where the path has none.
+
+    Args:
+        source: the configuration's section.
+        upto: number of the span at which it ends; None for that which the section names, or the newest.
+
+    Raises:
+        DataError: as `find_spans` and `window`.
+    """
+    if not uses_spans(source.path):
+        return None
+    last = source.last_span if upto is None else upto
+    return window(find_spans(source.path), source.window.last_spans if source.window else None, last)
 
 
 def find_spans(pattern: str) -> tuple[Span, ...]:
@@ -275,7 +312,7 @@ def _two_texts(file: str, what: str, one: str, other: str) -> DataError:
 def _no_span(spans: Sequence[Span], number: int) -> DataError:
     near = sorted(spans, key=lambda span: abs(span.number - number))[:_SHOWN]
     return DataError(
-        f"span {_name(number, spans[0])}",
+        f"span {name_like(number, spans[0])}",
         "has no data",
         expected=f"one of the {len(spans)} spans from {spans[0].name} to {spans[-1].name}",
         got=f"nearest to it: {_listed(sorted(near, key=lambda span: span.number))}",
@@ -287,6 +324,6 @@ def _listed(spans: Iterable[Span]) -> str:
     return ", ".join(span.name for span in spans)
 
 
-def _name(number: int, like: Span) -> str:
+def name_like(number: int, like: Span) -> str:
     """How the span of that number is written where `like` is another one of the source."""
     return (EPOCH + timedelta(days=number)).isoformat() if like.date else str(number)

@@ -52,6 +52,7 @@ def judge(call: Call) -> None:
         update={
             "rehearsal": next((one.rehearsal for one in measured if one.rehearsal is not None), None),
             "head": _head(call.any("served")),
+            **_spans(call.one("evaluation")),
         }
     )
     files = call.any("tflite")
@@ -64,6 +65,12 @@ def judge(call: Call) -> None:
     output.properties["digest"].string_value = digest
     write_record(output, DECISION_FILE, decision)
     bless(call.outputs["blessing"], model, blessed=decision.outcome in ("push", "already_served"))
+
+
+def _spans(evaluation: Any) -> dict[str, Any]:
+    """The spans of the candidate's data, as the Evaluator hands them on; nothing where they have none."""
+    told = evaluation.custom_properties
+    return {"span": told["span"].int_value, "spans": told["spans"].string_value} if "spans" in told else {}
 
 
 def _edge(call: Call, files: Any, gates: GatesConfig, digest: str) -> EdgeDecision:

@@ -104,6 +104,8 @@ class RunRecord:
         error: the message, where it failed.
         skipped, failed: node id to the reason.
         progress: node id to what it counted, and how fast.
+        spans: of the data that it read, in words; "" where they have none, or it came to none.
+        missing_spans: those within its window that were not there.
     """
 
     run_id: str
@@ -121,6 +123,8 @@ class RunRecord:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     progress: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spans: str = ""
+    missing_spans: str = ""
 
     @property
     def seconds(self) -> float:
@@ -243,6 +247,21 @@ class Lineage:
         execution = self.executions(run_id).get(node)
         return self._node(execution) if execution is not None else None
 
+    def spans(self, run_id: str) -> dict[str, str]:
+        """`spans` and `missing_spans` of the data that a run has read, in words; nothing where they have none."""
+        found = self._examples(run_id)
+        return {name: str(found.get(name, "")) for name in ("spans", "missing_spans")} if "spans" in found else {}
+
+    def data_of(self, run_id: str) -> str:
+        """Fingerprint of the data that a run has read; "" where it has read none."""
+        return str(self._examples(run_id).get("input_fingerprint", ""))
+
+    def _examples(self, run_id: str) -> dict[str, Any]:
+        """What ExampleGen tells of the data of a run."""
+        record = self.node(run_id, "ExampleGen")
+        outputs = record.outputs if record is not None else ()
+        return next((output.properties for output in outputs if output.type == "Examples"), {})
+
     def decision(self, run_id: str) -> Decision | None:
         """The Gate's decision in a run, with what a person decided on it; None where there is none."""
         record = self._record(run_id, "Decision", producer=APPROVAL_NODE) or self._record(run_id, "Decision")
@@ -335,6 +354,8 @@ def _run(execution: Any) -> RunRecord:
         skipped={node["node"]: node["reason"] for node in nodes if node["state"] == "skipped"},
         failed={node["node"]: node["reason"] for node in nodes if node["state"] == "failed"},
         progress={node["node"]: node["progress"] for node in nodes if "progress" in node},
+        spans=values.get("spans", ""),
+        missing_spans=values.get("missing_spans", ""),
     )
 
 

@@ -59,7 +59,13 @@ def open_run(
 
 
 def close_run(
-    store: Any, execution_id: int, outcome: str, exit_code: int, nodes: Sequence[Mapping[str, Any]], error: str = ""
+    store: Any,
+    execution_id: int,
+    outcome: str,
+    exit_code: int,
+    nodes: Sequence[Mapping[str, Any]],
+    error: str = "",
+    spans: Mapping[str, str] | None = None,
 ) -> None:
     """Records how a run ended.
 
@@ -70,11 +76,13 @@ def close_run(
         exit_code: of the command.
         nodes: one mapping per node: id, state, seconds, reason; where they are known, `peak_memory_mb` and `progress`.
         error: the message, where it failed.
+        spans: of the data, as `Lineage.spans` gives them.
     """
     (execution,) = store.get_executions_by_id([execution_id])
     states = metadata_store_pb2.Execution
     execution.last_known_state = states.FAILED if outcome == "failed" else states.COMPLETE
     _set(execution, {"outcome": outcome, "exit_code": exit_code, "nodes": json.dumps(nodes), "error": error})
+    _set(execution, dict(spans or {}))
     store.put_executions([execution])
 
 

@@ -1,5 +1,8 @@
 """Does what a decision says: publishes the very bytes that were measured, or says why nothing is touched. No TFX.
 
+A model is never replaced by one of an earlier span of the same pipeline's data: a backfill looks back, and what serves looks
+forward. A rollback is no push, and goes wherever it is told.
+
 A push takes up to four steps. `Checks.refusal` looks at the payload before anything is touched; `VersionStore.publish`
 refuses what was rolled back, and what a rollback made meanwhile has overtaken; `Checks.confirm` has servers load the new
 version and answer; and a version that a server does not take is withdrawn. Only then do old versions go.
@@ -17,7 +20,10 @@ from schemas.decision import Confirmation, Decision, Payload, PushResult, Rehear
 from schemas.errors import RolledBackError, StoreError, SupersededError
 from serving.store import Published, Version, VersionStore
 
-__all__ = ["Checks", "Inspected", "PushRecord", "push", "served_state"]
+__all__ = ["SPAN", "Checks", "Inspected", "PushRecord", "push", "served_state"]
+
+SPAN = "span"
+"""What the manifest of a version says of the newest span of its data, among the provenance."""
 
 _SHORT = 12
 _PUSHER = "the Pusher"
@@ -121,11 +127,13 @@ def push(
         DigestMismatchError: the payload's bytes are not the ones that were measured.
         StoreError: the store cannot publish; nothing half-written is visible.
     """
-    if decision.outcome in ("block", "pending"):
-        return _not_pushed(decision)
     checks = checks or Checks()
     before = store.newest()
-    due = decision.outcome == "push" or bool(store.why_not_served(decision.digest))
+    admitted = decision.outcome not in ("block", "pending")
+    due = admitted and (decision.outcome == "push" or bool(store.why_not_served(decision.digest)))
+    later = _later(decision, before, store, provenance) if due else ""
+    if later or not admitted:
+        return _earlier_span(decision, later) if later else _not_pushed(decision)
     found = checks.inspect() if due else Inspected()
     if found.refusal:
         return _refused(decision, f"the payload {found.refusal}", found)
@@ -181,6 +189,26 @@ def _not_pushed(decision: Decision) -> PushRecord:
     else:
         reason = f"the gate blocked it: {decision.reasons[0] if decision.reasons else 'no reason was recorded'}"
     result = PushResult(pushed=False, outcome="not_pushed", digest=decision.digest, reason=_sentence(reason))
+    return PushRecord(result, makes_champion=False, pushed_at=None)
+
+
+def _later(decision: Decision, served: Version | None, store: VersionStore, provenance: Mapping[str, str]) -> str:
+    """Which version serves a model of later data than the candidate's, in words; "" where none does.
+
+    A version whose manifest tells of no span, and another pipeline's, are not compared.
+    """
+    if decision.span is None or served is None or not served.digest:
+        return ""
+    told = store.manifest(served.number).provenance
+    if told.get("pipeline") != provenance.get("pipeline") or SPAN not in told or int(told[SPAN]) <= decision.span:
+        return ""
+    return f"version {served.number} serves a model whose data end with span {told.get('spans', '').split(', ')[-1]}"
+
+
+def _earlier_span(decision: Decision, later: str) -> PushRecord:
+    ours = decision.spans.split(", ")[-1]
+    reason = f"{later}, and the candidate's end with {ours}: a model is not replaced by one of earlier data"
+    result = PushResult(pushed=False, outcome="earlier_span", digest=decision.digest, reason=_sentence(reason))
     return PushRecord(result, makes_champion=False, pushed_at=None)
 
 

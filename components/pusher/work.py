@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.lineage.served import saved_model_of
-from components.pusher.publish import Checks, Inspected, PushRecord, push, served_state
+from components.pusher.publish import SPAN, Checks, Inspected, PushRecord, push, served_state
 from components.pusher.rehearse import rehearse
 from components.tflite.edge import for_devices, push_file, push_state, vocabularies_of
 from components.work import Call, write_record
@@ -130,5 +130,6 @@ def _provenance(call: Call, model: Any, decision: Decision) -> dict[str, str]:
         "model_id": str(model.id),
         "model_uri": model.uri,
         "config_digest": decision.config_digest,
+        **({SPAN: str(decision.span), "spans": decision.spans} if decision.span is not None else {}),
         **approved,
     }

@@ -157,6 +157,8 @@ def _of_file(decision: Decision) -> Decision:
         reasons=edge.reasons,
         config_digest=decision.config_digest,
         head=edge.head,
+        span=decision.span,
+        spans=decision.spans,
     )
 
 

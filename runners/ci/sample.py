@@ -13,7 +13,7 @@ import pyarrow.ipc
 from components.example_gen.columns import columns_of
 from components.example_gen.fingerprint import content_fingerprint
 from components.example_gen.read import infer_columns, read_batches
-from components.example_gen.source_files import find_files
+from components.example_gen.spans import files_of
 from schemas.config import SourceConfig
 
 __all__ = ["Sample", "write_sample"]
@@ -52,7 +52,7 @@ def write_sample(source: SourceConfig, schema: str, rows: int, file: Path) -> Sa
     Raises:
         DataError: as `components.example_gen.read.read_batches`.
     """
-    files = find_files(source.path)
+    files = files_of(source)
     keep, total = _Smallest(rows), 0
     for batch in _batches(source.format, files, schema):
         total += batch.num_rows

@@ -252,7 +252,7 @@ def close(job: TellJob, run_id: str) -> Page:
     error = f"node {failed[0]['node']}: {failed[0]['reason']}" if failed else ""
     if outcome == "failed" and not failed:
         error = "the run ended without a decision"
-    writer.close_run(store, execution.id, outcome, EXIT_CODES[outcome], nodes, error)
+    writer.close_run(store, execution.id, outcome, EXIT_CODES[outcome], nodes, error, lineage.spans(run_id))
     return _page(ask(lineage, run_id), nodes)
 
 

@@ -26,11 +26,9 @@ _Driver = Callable[[Mapping[str, Any], Artifacts], dict[str, str | int | float]]
 
 
 def _example_gen(parameters: Mapping[str, Any], _: Artifacts) -> dict[str, str | int | float]:
-    from components.example_gen.fingerprint import content_fingerprint
-    from components.example_gen.source_files import find_files
+    from components.example_gen.fingerprint import identity_of
 
-    source = SourceConfig.model_validate_json(parameters["source"])
-    return {"input_fingerprint": content_fingerprint(find_files(source.path)), "span": 0}
+    return dict(identity_of(SourceConfig.model_validate_json(parameters["source"])))
 
 
 def _pusher(parameters: Mapping[str, Any], inputs: Artifacts) -> dict[str, str | int | float]:

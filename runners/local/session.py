@@ -38,7 +38,7 @@ from schemas.errors import (
 )
 from schemas.load import LoadedConfig
 
-__all__ = ["Session", "made_of", "why_not_resumed"]
+__all__ = ["Session", "made_of", "was_made_of", "why_not_resumed"]
 
 _PACKAGES = ("schemas", "serving", "components", "pipeline")
 _BUILD = "(build)"
@@ -225,6 +225,14 @@ def made_of(loaded: LoadedConfig, module: UserModule, root: Path, accept_without
     return hashlib.sha256(json.dumps(things, sort_keys=True).encode()).hexdigest()
 
 
+def was_made_of(root: Path, run_id: str) -> str:
+    """`made_of` of a run when it ran; "" where nothing tells."""
+    try:
+        return (root / "logs" / run_id / _MADE_OF).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def why_not_resumed(
     lineage: Lineage,
     run_id: str,
@@ -238,9 +246,8 @@ def why_not_resumed(
     A run is of one piece: TFX neither runs a node twice in a run, nor does anyone want a model of which one half was
     made by other code than the other.
     """
-    try:
-        then = (root / "logs" / run_id / _MADE_OF).read_text(encoding="utf-8")
-    except OSError:
+    then = was_made_of(root, run_id)
+    if not then:
         return f"nothing in {root} says what it was made of"
     if then != made_of(loaded, module, root, accept_without_champion):
         if then == made_of(loaded, module, root):

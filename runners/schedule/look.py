@@ -21,7 +21,7 @@ from components.data_gate.limits import faults_of, limits_of
 from components.example_gen.columns import columns_of
 from components.example_gen.fingerprint import Snapshot
 from components.example_gen.read import read_batches
-from components.example_gen.source_files import find_files
+from components.example_gen.spans import files_of
 from components.lineage.reader import Lineage, RunRecord
 from components.lineage.trained_on import TrainedOn, trained_on
 from runners.schedule.decide import ATTEMPTS
@@ -83,7 +83,7 @@ def _data(config: PipelineConfig, served: TrainedOn, before: Looked | None) -> d
     """What there is to say of the source's files."""
     assert config.schedule is not None
     triggers = config.schedule.triggers
-    files = find_files(config.data.source.path)
+    files = files_of(config.data.source)
     snapshot = Snapshot.of(files)
     asked = _asked(config, served)
     found: dict[str, Any] = {"data": snapshot.fingerprint, "files": len(files), "asked": asked}

@@ -221,6 +221,54 @@ def test_one_metadata_store():
     assert found[0].startswith("metadata: has 2 stores: sqlite, grpc; expected exactly one of")
 
 
+def source_faults(**source):
+    return faults(data={**MINIMAL["data"], "source": {"format": "csv", **source}})
+
+
+def test_spans_of_a_source():
+    """A window and a span go with a path that has spans; `last_span` is the span's number, also of a date."""
+    dated = {"format": "csv", "path": "{YYYY}{MM}{DD}.csv"}
+    assert sections.SourceConfig(**dated, window={"last_spans": "all"}, span="1970-01-08").last_span == 7
+    assert sections.SourceConfig(format="csv", path="{SPAN:3}", span=7).last_span == 7
+    assert sections.SourceConfig(format="csv", path="{SPAN:3}").last_span is None
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        (
+            {"path": "{SPAN}/{SPAN}"},
+            "data.source.path: names {SPAN} more than once; expected each placeholder once; got",
+        ),
+        ({"path": "{SPAN:0}"}, "data.source.path: {SPAN:0} has no width; expected a whole number from 1 to 18; got"),
+        (
+            {"path": "a", "window": {"last_spans": 3}},
+            "data.source: window is given, but the path has no spans; expected",
+        ),
+        (
+            {"path": "a", "span": 3},
+            "data.source: span is given, but the path has no spans; expected {SPAN}, or {YYYY},",
+        ),
+        (
+            {"path": "{SPAN}", "span": "2026-11-03"},
+            "data.source: span '2026-11-03' is no span of this path; expected a",
+        ),
+        (
+            {"path": "{YYYY}{MM}{DD}", "span": 7},
+            "data.source: span 7 is no span of this path; expected a date as YYYY-MM",
+        ),
+        ({"path": "{YYYY}{MM}{DD}", "span": "2026-02-30"}, "data.source: span '2026-02-30' is no date"),
+        ({"path": "{SPAN}", "span": True}, "data.source.span: is not valid; expected a span's number, or its date"),
+        ({"path": "{SPAN}", "window": {"last_spans": 0}}, "data.source.window.last_spans: "),
+        ({"path": "{SPAN}", "window": {"last_spans": "al"}}, "data.source.window.last_spans: "),
+    ],
+)
+def test_faults_of_spans(source, fault):
+    """Each names its key, and what was expected."""
+    (found,) = source_faults(**source)
+    assert found.startswith(fault)
+
+
 def test_every_section_is_public():
     """Every section that a component may take is importable by its name."""
     assert set(sections.__all__) <= set(vars(sections))

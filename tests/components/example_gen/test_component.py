@@ -85,7 +85,7 @@ def test_a_bad_schema_or_format_is_refused_when_the_graph_is_built(tmp_path, sch
 
 def test_the_fingerprint_is_of_names_and_contents(tmp_path):
     """Times and folders do not enter; a name, a byte and a file more do."""
-    from components.example_gen.driver import content_fingerprint
+    from components.example_gen.fingerprint import content_fingerprint
 
     (tmp_path / "x").mkdir()
     one, two, same = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "x" / "a.csv"

@@ -66,7 +66,7 @@ def test_what_a_list_of_runs_shows(ledger: Ledger) -> None:
     summary = run.summary()
     assert set(summary) == {
         "run_id", "pipeline", "outcome", "exit_code", "started_ms", "ended_ms", "runner", "user", "host",
-        "config_digest", "error", "seconds",
+        "config_digest", "error", "seconds", "spans", "missing_spans",
     }  # fmt: skip
     assert (summary["run_id"], summary["outcome"], summary["exit_code"]) == (RUN, "blocked", 3)
     assert summary["seconds"] == round(run.seconds, 3)

@@ -271,6 +271,42 @@ def test_a_refusal_of_what_is_newest_is_never_taken_from_the_cache(model: Path, 
     assert served_state(decision, store).startswith(f"{store.state()} to publish ")
 
 
+def of_span(span: int, payload: Path) -> Decision:
+    return Decision(
+        outcome="push", digest=digest(payload), gates=(), reasons=(), span=span, spans=f"{span - 1}, {span}"
+    )
+
+
+def push_span(span: int, folder: Path, store: VersionStore, pipeline: str = "taxi") -> PushRecord:
+    payload = saved_model(folder, f"of span {span} {folder.name}")
+    told = {"pipeline": pipeline, "span": str(span), "spans": f"{span - 1}, {span}"}
+    return push(of_span(span, payload), payload, store, told)
+
+
+def test_a_model_of_an_earlier_span_replaces_none_of_a_later_one(tmp_path: Path, store: VersionStore) -> None:
+    """The same span and later ones do; after a rollback it is the older version's span that counts."""
+    assert push_span(5, tmp_path / "a", store).result.version == 1
+    assert push_span(7, tmp_path / "b", store).result.version == 2
+    assert push_span(7, tmp_path / "c", store).result.version == 3
+    earlier = push_span(6, tmp_path / "d", store)
+    assert (earlier.result.outcome, earlier.result.blocked, earlier.makes_champion) == ("earlier_span", True, False)
+    assert earlier.result.reason == (
+        "Version 3 serves a model whose data end with span 7, and the candidate's end with 6: "
+        "a model is not replaced by one of earlier data."
+    )
+    assert store.versions() == (1, 2, 3)
+    store.rollback(1, by="me", reason="so")
+    assert push_span(6, tmp_path / "e", store).result.version == 5
+
+
+def test_spans_of_another_pipeline_are_not_compared(tmp_path: Path, store: VersionStore) -> None:
+    """Nor is a version without a span."""
+    assert push_span(7, tmp_path / "a", store, "other").result.version == 1
+    assert push_span(6, tmp_path / "b", store).result.version == 2
+    assert run("push", saved_model(tmp_path / "c", "plain"), store).result.version == 3
+    assert push_span(5, tmp_path / "d", store).result.version == 4
+
+
 def test_imports_no_tfx() -> None:
     """What decides and publishes is tested, and can be used, without TFX."""
     code = "import sys, components.pusher.publish; print([m for m in ('tensorflow', 'tfx') if m in sys.modules])"

@@ -88,6 +88,14 @@ def test_an_added_file_costs_its_own_rows_only(analyzed, function):
     check_equal(added, scratch)
 
 
+def test_a_window_that_moves_costs_its_new_file(analyzed):
+    """The first file went, a last one came: that one alone is read, and the outcome is that of a fresh run."""
+    analyzed("ab")
+    moved = analyzed("bc")
+    assert moved.rows_analyzed == ROWS["c"]
+    check_equal(moved, analyzed("bc", "elsewhere"))
+
+
 @SLOW
 def test_a_file_in_the_middle_and_one_that_went(analyzed):
     """The order of the files decides in which order is merged, not that of the runs."""

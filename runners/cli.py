@@ -116,6 +116,10 @@ def validate(
             from pipeline.check import check
 
             module = check(loaded, root or default_root(loaded))
+        if loaded.config.schedule is not None:
+            from runners.schedule.look import check_schedule
+
+            check_schedule(loaded.config, str(loaded.file))
         from components.trainer.strategy import find_machine, make_plan
         from runners.notes import data_line, data_read
 

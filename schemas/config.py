@@ -48,6 +48,7 @@ __all__ = [
     "PipelineConfig",
     "PruningConfig",
     "PushConfig",
+    "QualityTrigger",
     "RunnerConfig",
     "SatisfyGate",
     "ScheduleConfig",
@@ -382,6 +383,14 @@ def _known_metric(name: str) -> str:
     return name
 
 
+def _has_a_direction(name: str) -> str:
+    if name in PROFILED:
+        raise _refusal("is a figure of the payload and can only be satisficed", "a metric of quality, such as 'auc'")
+    if QUALITY[name].better == "neither":
+        raise _refusal("is neither better when higher nor when lower", "a metric with a direction, such as 'auc'")
+    return name
+
+
 class ChampionGate(Section):
     """The optimizing metric: the candidate may be at most this much worse than the champion on it."""
 
@@ -390,17 +399,7 @@ class ChampionGate(Section):
     on_inconclusive: Literal["block", "pass"] = "block"
 
     _known = field_validator("metric")(_known_metric)
-
-    @field_validator("metric")
-    @classmethod
-    def _has_a_direction(cls, name: str) -> str:
-        if name in PROFILED:
-            raise _refusal(
-                "is a figure of the payload and can only be satisficed", "a metric of quality, such as 'auc'"
-            )
-        if QUALITY[name].better == "neither":
-            raise _refusal("is neither better when higher nor when lower", "a metric with a direction, such as 'auc'")
-        return name
+    _of_quality = field_validator("metric")(_has_a_direction)
 
 
 Condition = Literal["min", "max", "max_gap", "max_drop", "max_ratio_to_champion"]
@@ -721,18 +720,62 @@ class ServingConfig(Section):
         return self
 
 
+class QualityTrigger(Section):
+    """The model now served has become worse, on labelled rows that its run had not read.
+
+    `max_drop`: by so much at most, in the metric's unit, below the figure by which it was decided on; `min`, `max`: limits of
+    the figure itself. It is measured with an interval, and asks for a run where all of that is past a limit. `min_examples`:
+    with fewer such rows nothing is judged. `labelled`: columns without whose values a row has no label yet; left out where
+    `model.label` is a column itself.
+    """
+
+    metric: Comparable
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    min: float | None = None
+    max: float | None = None
+    min_examples: Positive = 500
+    labelled: tuple[Text, ...] = ()
+
+    _known = field_validator("metric")(_known_metric)
+    _of_quality = field_validator("metric")(_has_a_direction)
+
+    @property
+    def gates(self) -> tuple[SatisfyGate, ...]:
+        """Each limit as a gate says it."""
+        limits = {"max_drop": self.max_drop, "min": self.min, "max": self.max}
+        given = [{key: value} for key, value in limits.items() if value is not None]
+        return tuple(SatisfyGate.model_validate({"metric": self.metric, **one}) for one in given)
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if self.max_drop is None and self.min is None and self.max is None:
+            raise _refusal("has no limit", "at least one of max_drop, min and max")
+        better = direction(self.metric)
+        for name, wanted in (("min", "higher"), ("max", "lower")):
+            if getattr(self, name) is not None and better != wanted:
+                other = "max" if name == "min" else "min"
+                raise _refusal(
+                    f"{name} is no lower end of quality for {self.metric}, which is better when {better}", other
+                )
+        return self
+
+
 class TriggersConfig(Section):
     """What makes a tick retrain: at least one of them.
 
-    `cron`: five fields, in the schedule's time zone. `changed_data`: the files hold something else than what the newest
+    `cron`: five fields, in the schedule's time zone. `new_span`: a span, or another version of one, has arrived in the
+    window that the newest run had not read. `changed_data`: the files hold something else than what the newest
     run read. `new_rows`: they hold so many rows more. `drift`: they are past a limit of data.validate.drift, held against
-    the data of the model now served.
+    the data of the model now served; of a source with spans, those that its run had not read. `decayed_quality`: the model
+    now served is worse on newly labelled rows.
     """
 
     cron: str | None = None
+    new_span: bool = False
     changed_data: bool = False
     new_rows: Large | None = None
     drift: bool = False
+    decayed_quality: QualityTrigger | None = None
 
     @field_validator("cron")
     @classmethod
@@ -747,8 +790,9 @@ class TriggersConfig(Section):
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
-        if not (self.cron or self.changed_data or self.new_rows or self.drift):
-            raise _refusal("has no trigger", "at least one of cron, changed_data, new_rows and drift")
+        if not any((self.cron, self.new_span, self.changed_data, self.new_rows, self.drift, self.decayed_quality)):
+            expected = "at least one of cron, new_span, changed_data, new_rows, drift and decayed_quality"
+            raise _refusal("has no trigger", expected)
         return self
 
 

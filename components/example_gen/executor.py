@@ -18,6 +18,7 @@ from components.example_gen.read_ahead import earlier_folders, taken
 from components.example_gen.record import record_of, spans_read, write_record
 from components.example_gen.source_files import find_files
 from components.example_gen.spans import window_of
+from components.lineage.files_read import FILES_PROPERTY, files_record
 from schemas.config import SourceConfig
 
 __all__ = ["Executor"]
@@ -64,6 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(list(weights))
         # No `file_format`: TFX knows no name for uncompressed TFRecords, and its readers go by the file's name.
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        examples.set_string_custom_property(FILES_PROPERTY, files_record(snapshot.digests))
         examples.set_int_custom_property("rows_in", written.rows_in)
         examples.set_int_custom_property("rows_read", rows_read)
         for name, rows in written.rows.items():

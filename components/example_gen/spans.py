@@ -20,7 +20,7 @@ from schemas.config import SourceConfig
 from schemas.errors import DataError, shorten
 from schemas.source_path import EPOCH, SpanPath, uses_spans
 
-__all__ = ["Span", "Window", "files_of", "find_spans", "name_like", "window", "window_of"]
+__all__ = ["Span", "Window", "files_of", "find_spans", "name_like", "versions_of", "window", "window_of"]
 
 _SHOWN = 5
 
@@ -184,6 +184,24 @@ def _newest(number: int, versions: dict[int | None, list[Path]], dates: bool) ->
     version = max(versions, key=lambda one: -1 if one is None else one)
     day = EPOCH + timedelta(days=number) if dates else None
     return Span(number, day, version, tuple(versions[version]))
+
+
+def versions_of(pattern: str, files: Iterable[Path]) -> dict[int, int | None]:
+    """Number and newest version of each span that some files belong to, whether or not they are there.
+
+    Args:
+        pattern: as `find_spans` takes it.
+        files: those that do not match are passed over.
+    """
+    read, found = _Reader(SpanPath.parse(pattern)), dict[int, int | None]()
+    for file in files:
+        try:
+            number, version, _ = read.of(str(file))
+        except DataError:
+            continue
+        known = found.setdefault(number, version)
+        found[number] = version if known is None or (version is not None and version > known) else known
+    return found
 
 
 # --- one path ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.served import newest_push
 
-__all__ = ["DIGEST_PROPERTY", "STATISTICS_FILE", "TrainedOn", "statistics_of", "trained_on"]
+__all__ = ["DIGEST_PROPERTY", "STATISTICS_FILE", "TrainedOn", "examples_of", "statistics_of", "trained_on"]
 
 STATISTICS_FILE = "FeatureStats.pb"
 """Name of the file, in a folder for each split, that an ExampleStatistics artifact holds."""
@@ -66,6 +66,17 @@ def statistics_of(store: Any, model_id: int) -> Any | None:
         if artifact.state == _Artifact.LIVE
     ]
     return max(found, key=lambda artifact: int(artifact.id), default=None)
+
+
+def examples_of(store: Any, model_id: int) -> Any | None:
+    """The newest examples from which a model came about, an `ml_metadata` Artifact proto; None where there are none.
+
+    Args:
+        store: the metadata store.
+        model_id: of the Model artifact.
+    """
+    found = sorted(_examples_behind(store, model_id))
+    return next(iter(store.get_artifacts_by_id(found[-1:])), None) if found else None
 
 
 def _examples_behind(store: Any, artifact_id: int) -> Iterator[int]:

@@ -13,7 +13,7 @@ import typer
 from runners.command import DEFAULT, Config, Debug, Json, Overrides, errors, print_json
 from runners.kubeflow.commands import Values, repeat
 from schemas.errors import ConfigError, Fault
-from schemas.tick import Tick
+from schemas.tick import Looked, Tick
 
 __all__ = ["register"]
 
@@ -206,6 +206,15 @@ def _details(tick: Tick) -> list[str]:
     served = f"version {looked.champion}" if looked.champion is not None else "nothing"
     data = f"{looked.files} files, fingerprint {looked.data[:12]}" if looked.data else "not looked at"
     rows = f", {looked.rows:,} rows" if looked.rows is not None else ""
-    found = [f"  data: {data}{rows}", f"  served: {served}"]
+    found = [f"  data: {data}{rows}", *_spans(looked), f"  served: {served}"]
     found += [f"  {reason}" for reason in tick.decision.reasons]
     return found
+
+
+def _spans(looked: Looked) -> list[str]:
+    """What there is to say of a source's spans."""
+    if not looked.spans:
+        return []
+    first, last = looked.spans[0][0], looked.spans[-1][0]
+    missing = f"; no data of {', '.join(looked.missing)}" if looked.missing else ""
+    return [f"  spans: {first} to {last}{missing}", *(f"  {one.told}" for one in looked.arrivals if not one.asks)]

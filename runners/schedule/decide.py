@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 from schemas.config import ScheduleConfig, seconds_of
 from schemas.cron import Cron
-from schemas.tick import Looked, Memory, TickDecision
+from schemas.tick import Looked, Memory, TickDecision, Trigger
 
 __all__ = ["ATTEMPTS", "decide"]
 
@@ -28,7 +27,7 @@ class _Finding:
         told: in words.
     """
 
-    name: Literal["cron", "changed_data", "new_rows", "drift"]
+    name: Trigger
     asks: bool
     told: str
 
@@ -109,16 +108,20 @@ def _of_cut_off(schedule: ScheduleConfig, looked: Looked, memory: Memory) -> Tic
 
 
 def _rearmed(memory: Memory, looked: Looked) -> Memory:
-    """Drift may ask again once it was within its limits, or another version serves."""
-    within = looked.drift is not None and looked.drift.excess <= 1
-    if memory.drift_excess is not None and (within or looked.champion != memory.champion):
-        return memory.model_copy(update={"drift_excess": None})
+    """Drift and decayed quality may ask again once they were within their limits, or another version serves."""
+    other = looked.champion != memory.champion
+    if other or (looked.drift is not None and looked.drift.excess <= 1):
+        memory = memory.model_copy(update={"drift_excess": None})
+    if other or (looked.quality is not None and looked.quality.verdict == "pass"):
+        memory = memory.model_copy(update={"shortfall": None})
     return memory
 
 
 def _spent(memory: Memory, looked: Looked) -> Memory:
     excess = looked.drift.excess if looked.drift is not None and looked.drift.excess > 1 else None
-    return memory.model_copy(update={"data": looked.data, "drift_excess": excess, "champion": looked.champion})
+    shortfall = looked.quality.shortfall if looked.quality is not None and looked.quality.verdict == "fail" else None
+    known = {"data": looked.data, "drift_excess": excess, "shortfall": shortfall, "champion": looked.champion}
+    return memory.model_copy(update=known)
 
 
 def _findings(pipeline: str, schedule: ScheduleConfig, looked: Looked, memory: Memory) -> list[_Finding]:
@@ -129,12 +132,16 @@ def _findings(pipeline: str, schedule: ScheduleConfig, looked: Looked, memory: M
     found = []
     if triggers.cron is not None:
         found.append(_of_cron(triggers.cron, pipeline, schedule, looked, memory))
+    if triggers.new_span:
+        found.append(_of_spans(looked, done=done))
     if triggers.changed_data:
         found.append(_of_data(looked, done=done))
     if triggers.new_rows is not None:
         found.append(_of_rows(triggers.new_rows, looked, done=done))
     if triggers.drift:
         found.append(_of_drift(schedule, looked, None if retried else memory.drift_excess))
+    if triggers.decayed_quality is not None:
+        found.append(_of_quality(schedule, looked, None if retried else memory.shortfall))
     return found
 
 
@@ -153,15 +160,28 @@ def _of_cron(cron: str, pipeline: str, schedule: ScheduleConfig, looked: Looked,
     return _Finding("cron", due is not None, told)
 
 
+def _of_spans(looked: Looked, *, done: bool) -> _Finding:
+    if not looked.trained_data:
+        return _Finding("new_span", not done, f"no run has read a span yet{_ALREADY if done else ''}")
+    told = [one.told for one in looked.arrivals]
+    if len(told) > _SHOWN:
+        told = [*told[:_SHOWN], f"and {len(told) - _SHOWN} more"]
+    asks = any(one.asks for one in looked.arrivals) and not looked.same_rows
+    if not looked.read_known and looked.data != looked.trained_data:
+        asks, told = True, ["the data have changed, and which spans the last run read is not known"]
+    words = ", ".join(told) or "no new span"
+    return _Finding("new_span", asks and not done, f"{words}{_ALREADY if asks and done else ''}")
+
+
 def _of_data(looked: Looked, *, done: bool) -> _Finding:
-    if looked.data == looked.trained_data:
+    if looked.data == looked.trained_data or looked.same_rows:
         return _Finding("changed_data", False, "the data are those of the last run")
     told = "the data have changed since the last run" if looked.trained_data else "no run has read the data yet"
     return _Finding("changed_data", not done, f"{told}{_ALREADY if done else ''}")
 
 
 def _of_rows(enough: int, looked: Looked, *, done: bool) -> _Finding:
-    new = (looked.rows or 0) - (looked.trained_rows or 0)
+    new = looked.new_rows if looked.new_rows is not None else (looked.rows or 0) - (looked.trained_rows or 0)
     if new < enough:
         return _Finding("new_rows", False, f"{max(new, 0):,} of {enough:,} new rows")
     return _Finding("new_rows", not done, f"{new:,} new rows, at least {enough:,}{_ALREADY if done else ''}")
@@ -174,13 +194,25 @@ def _of_drift(schedule: ScheduleConfig, looked: Looked, spent: float | None) -> 
         told = f"drift: {drift.feature}: {drift.reason}" if drift.feature else f"drift: {drift.reason}"
     else:
         sign = ">" if drift.value > drift.limit else "≤"
-        told = f"drift of {drift.feature} {drift.value:.3g} {sign} {drift.limit:.3g}"
+        told = f"drift of {drift.feature} {round(drift.value, 6):.3g} {sign} {drift.limit:.3g}"
     grown = spent is None or drift.excess > spent * (1 + schedule.hysteresis)
     if drift.excess > 1 and not grown:
         told += f", for which a run began already, and it has not grown by {schedule.hysteresis:.0%} since"
     return _Finding("drift", drift.excess > 1 and grown, told)
 
 
+def _of_quality(schedule: ScheduleConfig, looked: Looked, spent: float | None) -> _Finding:
+    quality = looked.quality
+    assert quality is not None, "looked at where the trigger is given"
+    worse = quality.verdict == "fail"
+    grown = spent is None or quality.shortfall > spent * (1 + schedule.hysteresis)
+    told = quality.reason
+    if worse and not grown:
+        told += f", for which a run began already, and it has not grown by {schedule.hysteresis:.0%} since"
+    return _Finding("decayed_quality", worse and grown, told)
+
+
+_SHOWN = 5
 _ALREADY = ", for which a run began already"
 
 

@@ -23,6 +23,7 @@ from components.lineage.ticks import put_tick, ticks
 from runners.local.lock import exclusive, holder
 from runners.schedule.decide import decide
 from runners.schedule.look import check_schedule, look
+from runners.schedule.quality import Evaluate, evaluate
 from schemas.config import ScheduleConfig, seconds_of
 from schemas.errors import ConfigError, Fault, RootLockedError
 from schemas.load import LoadedConfig
@@ -48,6 +49,7 @@ class Watch:
         overrides: as `--set` took them, for the runs.
         clock: gives the time, UTC.
         start: runs a command; gives its exit code and what it wrote to standard output.
+        evaluate: evaluates the model now served.
     """
 
     loaded: LoadedConfig
@@ -55,6 +57,7 @@ class Watch:
     overrides: tuple[str, ...] = ()
     clock: Callable[[], datetime] = _now
     start: Callable[[list[str]], tuple[int, str]] | None = None
+    evaluate: Evaluate = evaluate
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
 
@@ -123,7 +126,7 @@ class Watch:
     def _decided(self, store: Any, running: str) -> Tick:
         config = self.loaded.config
         previous = next((one for one in ticks(store, config.name) if not one.looked.running), None)
-        looked = look(config, store, self.clock(), running, previous)
+        looked = look(config, store, self.clock(), running, previous, self.evaluate)
         decision = decide(config.name, self.schedule, looked, previous.decision.memory if previous else None)
         return Tick(looked=looked, decision=decision, ended=not decision.retrain)
 

@@ -289,7 +289,7 @@ def test_yaml_words_for_truth():
     ("given", "told"),
     [
         ({"triggers": {"cron": "0 3 * *"}}, "schedule.triggers.cron: is no cron expression: has 4 fields"),
-        ({"triggers": {}}, "schedule.triggers: has no trigger; expected at least one of cron, changed_data,"),
+        ({"triggers": {}}, "schedule.triggers: has no trigger; expected at least one of cron, new_span, changed_data,"),
         (
             {"triggers": {"changed_data": True}, "time_zone": "Europe/Berln"},
             "schedule.time_zone: is no time zone; expected a name of the IANA database, such as 'Europe/Berlin'",

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from runners.schedule.decide import ATTEMPTS, decide
 from schemas.config import ScheduleConfig
-from schemas.tick import Drift, Looked, Memory, Run
+from schemas.tick import Arrival, Drift, Looked, Memory, Quality, Run
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def schedule(cron=None, changed_data=False, new_rows=None, drift=False, **others):
+def schedule(cron=None, changed_data=False, new_rows=None, drift=False, new_span=False, quality=None, **others):
     triggers = {"cron": cron, "changed_data": changed_data, "new_rows": new_rows, "drift": drift}
+    triggers |= {"new_span": new_span, "decayed_quality": quality}
     return ScheduleConfig.model_validate({"triggers": triggers, **others}, strict=False)
 
 
@@ -33,6 +34,17 @@ def drift(value, limit=0.1):
     return Drift(
         feature="trip_miles", measure="jensen_shannon", value=value, limit=limit, excess=value / limit, reason="told"
     )
+
+
+def arrived(*how):
+    return tuple(Arrival(number=7 + place, name=str(7 + place), how=one) for place, one in enumerate(how))
+
+
+def quality(shortfall, verdict="fail"):
+    return Quality(metric="auc", value=0.7, verdict=verdict, shortfall=shortfall, reason="auc is 0.7")
+
+
+QUALITY = {"metric": "auc", "max_drop": 0.02}
 
 
 def memory(**others):
@@ -60,6 +72,15 @@ def test_why_not_in_words():
         (schedule(changed_data=True), looked(trained_data="", last_run=None), "no run has read the data yet"),
         (schedule(new_rows=10), looked(rows=110, trained_rows=100), "10 new rows, at least 10"),
         (schedule(drift=True), looked(drift=drift(0.2)), "drift of trip_miles 0.2 > 0.1"),
+        (schedule(new_span=True), looked(trained_data="", last_run=None), "no run has read a span yet"),
+        (schedule(new_span=True), looked(arrivals=arrived("late")), "span 7 arrived late"),
+        (
+            schedule(new_span=True),
+            looked(read_known=False),
+            "the data have changed, and which spans the last run read is not known",
+        ),
+        (schedule(new_rows=10), looked(rows=100, trained_rows=100, new_rows=30), "30 new rows, at least 10"),
+        (schedule(quality=QUALITY), looked(quality=quality(0.1)), "auc is 0.7"),
     ],
 )
 def test_each_trigger(config, what, told):
@@ -166,6 +187,46 @@ def test_hysteresis():
     assert later(0.23).retrain
     assert later(0.21, champion=2).retrain
     assert later(0.21, since=later(0.09).memory.model_copy(update={"at": NOON})).retrain
+
+
+def test_decayed_quality_asks_once():
+    """A shortfall that a run did not mend asks again when it has grown, was made up for, or another version serves."""
+    config = schedule(quality=QUALITY, hysteresis=0.1)
+    spent = decide("taxi", config, looked(quality=quality(0.1)), memory()).memory
+
+    def later(shortfall, verdict="fail", champion=1, since=spent):
+        what = looked(at=NOON + HOUR, quality=quality(shortfall, verdict), champion=champion)
+        return decide("taxi", config, what, since)
+
+    assert "has not grown by 10% since" in later(0.105).verdict
+    assert not later(0.105).retrain
+    assert later(0.12).retrain
+    assert later(0.105, champion=2).retrain
+    assert not later(0.0, "inconclusive").retrain
+    assert not later(0.105, since=later(0.0, "inconclusive").memory.model_copy(update={"at": NOON})).retrain
+    assert later(0.105, since=later(0.0, "pass").memory.model_copy(update={"at": NOON})).retrain
+
+
+def test_spans_that_are_nothing_to_train_on():
+    """Are told of, and begin nothing; nor do the same spans twice."""
+    config = schedule(new_span=True)
+    none = decide("taxi", config, looked(arrivals=arrived("same", "outside")), memory())
+    assert not none.retrain
+    assert (
+        "span 7 came again with the rows that were read before, span 8 arrived too late for the window" in none.verdict
+    )
+    assert "no new span" in decide("taxi", config, looked(), memory()).verdict
+    assert not decide("taxi", config, looked(arrivals=arrived("new"), same_rows=True), memory()).retrain
+    first = decide("taxi", config, looked(arrivals=arrived(*["new"] * 7)), memory())
+    assert first.retrain
+    assert first.verdict.endswith("span 11 has arrived, and 2 more")
+    again = decide("taxi", config, looked(at=NOON + HOUR, arrivals=arrived("new")), first.memory)
+    assert "span 7 has arrived, for which a run began already" in again.verdict
+
+
+def test_the_same_rows_under_other_names():
+    """Are no changed data."""
+    assert not decide("taxi", schedule(changed_data=True), looked(same_rows=True), memory()).retrain
 
 
 def test_a_clock_that_was_set_back():

@@ -1,0 +1,148 @@
+"""A month of real data at speed: the decisions are the expected ones, and no storm of runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from components.lineage.store import open_store
+from components.lineage.ticks import ticks
+from runners.local.lock import exclusive
+from tests.runners.schedule.month import Month
+from tests.workbench import REPOSITORY
+
+GOLDEN = REPOSITORY / "tests" / "golden"
+BY_SPANS = {"new_span": True}
+SPARING = {
+    "new_rows": 1800,
+    "drift": True,
+    "decayed_quality": {
+        "metric": "binary_accuracy",
+        "max_drop": 0.05,
+        "min_examples": 250,
+        "labelled": ["tips", "fare"],
+    },
+}
+
+
+def play(month: Month) -> None:
+    """November: what upstream delivers, and two ticks a day, but for what goes wrong.
+
+    From the 11th a feature comes in other units, until the 13th, when both days come again. Nothing comes from the 15th to
+    the 20th but the 14th once more, with the same rows, and a day of October that is too late for any window. The 18th is
+    late. From the 26th passengers no longer tip.
+    """
+    for day in range(1, 31):
+        deliver(month, day)
+        if day == 29:
+            continue  # nobody ticks
+        if day == 8:
+            with exclusive(month.watch.root):
+                month.tick(day, 2)
+        elif day == 6:
+            month.die = True
+            month.tick(day, 2)
+            month.restarted()
+        else:
+            month.tick(day, 2)
+        if day == 9:
+            month.tick(day - 1, 14)  # the clock is set back
+        month.tick(day, 14)
+
+
+def deliver(month: Month, day: int) -> None:
+    """What arrives at one o'clock."""
+    upstream = month.upstream
+    if not 15 <= day <= 20:
+        upstream.deliver(day, rows=60 if day == 21 else 300, metres=day in (11, 12), tips=day < 26)
+    if day == 13:
+        upstream.deliver(11, 2)
+        upstream.deliver(12, 2)
+    if day == 22:
+        upstream.deliver(18)
+    if day == 17:
+        upstream.deliver(14, 2)
+    if day == 19:
+        upstream.deliver(-3)
+
+
+def as_expected(month: Month, name: str, *, renew: bool) -> None:
+    """Every decision, in words, is the one in the golden file; and all of them are in the lineage."""
+    told = [re.sub(r" \(process \d+\)", "", line) for line in month.told]
+    recorded = ticks(open_store(month.loaded.config.metadata, read_only=True), "taxi")
+    assert [tick.decision.verdict for tick in reversed(recorded)] == [tick.decision.verdict for tick in month.ticks]
+    file = GOLDEN / f"month_{name}.txt"
+    if renew:
+        file.write_text("\n".join(told) + "\n")
+    assert told == file.read_text().splitlines()
+
+
+def words(month: Month, when: str) -> str:
+    """What the tick at that time told."""
+    (line,) = [line for line in month.told if line.startswith(when)]
+    return line[len(when) + 1 :]
+
+
+def test_by_spans(tmp_path: Path, renew: bool) -> None:
+    """Each arrival begins one run, after the cool-down; broken data one that is blocked, and their repair one that is not."""
+    month = Month(tmp_path / "taxi", BY_SPANS, {"cool_down": "36h"})
+    play(month)
+    assert month.runs == [
+        ("01 02:00", "pushed"),
+        ("02 14:00", "pushed"),
+        ("04 02:00", "pushed"),
+        ("05 14:00", "pushed"),
+        ("07 14:00", "pushed"),  # the first attempt was killed
+        ("09 02:00", "pushed"),
+        ("10 14:00", "pushed"),
+        ("12 02:00", "data_blocked"),  # metres, which the data gate says
+        ("13 14:00", "pushed"),  # both days came again
+        ("15 02:00", "pushed"),
+        ("21 02:00", "pushed"),
+        ("22 14:00", "pushed"),  # and the one that was late
+        ("24 02:00", "pushed"),
+        ("25 14:00", "pushed"),
+        ("27 02:00", "pushed"),
+        ("28 14:00", "pushed"),
+        ("30 02:00", "pushed"),
+    ]
+    assert words(month, "30 14:00") == "did not retrain: no new span, last run 12 h ago"
+    same = "span 20406 (2025-11-14) came again as version 2 with the rows that were read before"
+    assert words(month, "17 02:00") == f"did not retrain: {same}, last run 2 d ago"
+    assert "span 20389 (2025-10-28) arrived too late for the window" in words(month, "19 02:00")
+    assert "span 20410 (2025-11-18) arrived late" in words(month, "22 14:00")
+    as_expected(month, "by_spans", renew=renew)
+
+
+def test_sparing(tmp_path: Path, renew: bool) -> None:
+    """Enough rows, the season, decayed quality; of broken data one run a day that is blocked; noise and a quiet week none."""
+    month = Month(tmp_path / "taxi", SPARING, {"cool_down": "12h"})
+    play(month)
+    assert month.runs == [
+        ("06 14:00", "pushed"),  # enough rows; the first attempt was killed
+        ("11 02:00", "data_blocked"),  # metres, which drift and the data gate say
+        ("12 02:00", "data_blocked"),  # twice as many of them
+        ("22 02:00", "pushed"),  # the season, after the quiet week
+        ("26 02:00", "pushed"),  # nobody tips any more
+        ("27 02:00", "pushed"),  # and the rows of before outweighed that
+    ]
+    assert words(month, "11 02:00") == "retrains: drift of trip_miles 0.0834 > 0.02 -> data_blocked"
+    assert "and it has not grown by 10% since" in words(month, "11 14:00")
+    assert words(month, "26 02:00").startswith(
+        "retrains: binary_accuracy of version 2 on 1,200 newly labelled rows is 0.8"
+    )
+    assert "lies inside the noise" in words(month, "23 02:00")
+    as_expected(month, "sparing", renew=renew)
+
+
+def test_a_month_without_data(tmp_path: Path) -> None:
+    """Is told of at each tick, and begins nothing; so is a file whose name holds no day."""
+    month = Month(tmp_path / "taxi", BY_SPANS)
+    for day in range(1, 4):
+        assert "did not retrain: the data cannot be looked at: " in month.tick(day, 2).decision.verdict
+    assert "has no span: no file matches" in month.told[-1]
+    stray = month.folder / "spans" / "2025-13-01"
+    stray.mkdir(parents=True)
+    (stray / "v1.csv").write_text("x\n")
+    assert "its path holds no date" in month.tick(4, 2).decision.verdict
+    assert month.runs == []

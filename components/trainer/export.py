@@ -62,7 +62,7 @@ def save(
         The raw features that `serving_default` takes, sorted, and the name that each has in a request.
     """
     asked = sorted(preprocessing.inputs_of(layout.features))
-    module = _Servable(_without_training_state(keras, model), preprocessing, layout)
+    module = _Servable(keras, _without_training_state(keras, model), preprocessing, layout)
     serving_spec = {name: raw_spec[name] for name in asked}
     names = request_names(asked)
     model_features = _features_signature(module, serving_spec, names)
@@ -80,9 +80,9 @@ def save(
 class _Servable(tf.Module):
     """Holds the preprocessing and the model, so that tables and weights are saved with the signatures."""
 
-    def __init__(self, model: Any, preprocessing: Preprocessing, layout: Layout) -> None:
+    def __init__(self, keras: ModuleType, model: Any, preprocessing: Preprocessing, layout: Layout) -> None:
         super().__init__()
-        self.tracked = [preprocessing.tracked, *_resources(model)]
+        self.tracked = [preprocessing.tracked, *_resources(keras, model)]
         self._model = _Untracked(model)
         self._preprocessing = preprocessing
         self._layout = layout
@@ -117,11 +117,19 @@ class _Untracked:
         return self._model(features, training=False)
 
 
-def _resources(model: Any) -> list[Any]:
-    """All that a function can hold of a model: variables, tables, files; whatever has a way into a SavedModel's graph."""
+def _resources(keras: ModuleType, model: Any) -> list[Any]:
+    """All that a function can hold of a model: variables, tables, files; whatever has a way into a SavedModel's graph.
+
+    Of a Keras 3 variable that is the one of TensorFlow in it: saved as itself, it would be restored beside the one that the
+    functions read, which TensorFlow Serving and whatever else loads into a session would find without a value.
+    """
     way = Trackable._export_to_saved_model_graph  # noqa: SLF001 - the one mark that all of them have
+    wrapping = getattr(keras, "Variable", ())  # tf_keras wraps none
+    found = tf.train.TrackableView(model).descendants()
     return [
-        one for one in tf.train.TrackableView(model).descendants() if getattr(type(one), way.__name__, way) is not way
+        one.value if isinstance(one, wrapping) else one
+        for one in found
+        if getattr(type(one), way.__name__, way) is not way
     ]
 
 

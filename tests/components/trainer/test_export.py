@@ -288,6 +288,20 @@ def test_rows_without_the_label_are_answered(tiny: Tiny, tmp_path: Path) -> None
 
 
 @both
+def test_it_loads_into_a_session(backend: str, tiny: Tiny, tmp_path: Path) -> None:
+    """As TensorFlow Serving and the evaluation load it: each variable that a signature reads has its value there."""
+    tiny_saved_model(backend, tiny, tmp_path)
+    examples = [example(index) for index in range(5)]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path)).signature_def["serving_examples"]
+        fed = {signature.inputs["examples"].name: examples}
+        answers = session.run(signature.outputs["outputs"].name, fed)
+    loaded = tf.saved_model.load(str(tmp_path)).signatures["serving_examples"]
+    np.testing.assert_allclose(answers, loaded(examples=tf.constant(examples))["outputs"], atol=1e-6)
+    assert answers.shape == (5, 1)
+
+
+@both
 def test_a_subclassed_model_ships_as_it_is(backend: str, tiny: Tiny, tmp_path: Path) -> None:
     """It has no graph of layers from which optimizer and metrics could be left out, and answers all the same."""
     keras = keras_for(backend)
@@ -330,8 +344,9 @@ def test_a_requests_tensor_is_what_parsing_would_give(feature: str) -> None:
 def test_the_servable_answers_as_its_signatures_do(tiny: Tiny) -> None:
     """Preprocessing and model, one after the other; extra transformed features are not the model's."""
     layout = layout_of(tiny.transformed, LABEL)
-    model = tiny_model.build_model(keras_for("tf_keras"), layout.features, {})
-    servable = export._Servable(model, preprocessing(tiny), layout)
+    keras = keras_for("tf_keras")
+    model = tiny_model.build_model(keras, layout.features, {})
+    servable = export._Servable(keras, model, preprocessing(tiny), layout)
     raw = tf.io.parse_example([example(index) for index in range(5)], RAW_SPEC)
     transformed = tiny.transformed.transform_features_layer()(raw)
     columns = layout.as_columns(transformed)

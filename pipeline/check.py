@@ -33,6 +33,7 @@ def check(
     loaded: LoadedConfig,
     root: Path | None,
     find: Callable[[str, Path], UserModule] = load_user_module,
+    beside: Iterable[Fault] = (),
 ) -> UserModule:
     """Checks all that can be checked before a run.
 
@@ -40,6 +41,7 @@ def check(
         loaded: the configuration.
         root: the pipeline root of the run; None where it runs on another machine, which has data and places of its own.
         find: finds the user's module: `load_user_module` imports and checks it, `locate_user_module` looks at its file.
+        beside: faults that whoever runs it has found, so that all come in one list.
 
     Returns:
         The user's module.
@@ -48,7 +50,7 @@ def check(
         ConfigError: with every fault that was found.
     """
     config = loaded.config
-    faults = [*_data_faults(config, here=root is not None), *(_place_faults(config, root) if root else ())]
+    faults = [*_data_faults(config, here=root is not None), *(_place_faults(config, root) if root else ()), *beside]
     module = None
     try:
         module = find(config.model.module, loaded.folder)

@@ -114,8 +114,10 @@ def validate(
             raise ConfigError(error.source, [*error.faults, *found]) from error
         with noise_to(None):
             from pipeline.check import check
+            from runners.beam import engine_faults
 
-            module = check(loaded, root or default_root(loaded))
+            place = root or default_root(loaded)
+            module = check(loaded, place, beside=engine_faults(loaded.config, str(place)))
         if loaded.config.schedule is not None:
             from runners.schedule.look import check_schedule
 

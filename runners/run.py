@@ -279,8 +279,10 @@ def _checked(loaded: LoadedConfig, root: Path, options: Options) -> Any:
     """The user's module; imported only where TFX runs in this process."""
     from pipeline.check import check
     from pipeline.user_module import load_user_module, locate_user_module
+    from runners.beam import engine_faults
 
-    return check(loaded, root, load_user_module if options.runner == "tfx-local" else locate_user_module)
+    find = load_user_module if options.runner == "tfx-local" else locate_user_module
+    return check(loaded, root, find, engine_faults(loaded.config, str(root)))
 
 
 def _node_record(result: Any) -> dict[str, Any]:

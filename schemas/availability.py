@@ -65,7 +65,6 @@ LATER: tuple[Later, ...] = (
     Later(
         "push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=f"{_LOCAL}, or gs://BUCKET"
     ),
-    Later("beam.runner", "a Beam engine on a cluster", ("local", "direct")),
 )
 
 

@@ -968,25 +968,48 @@ class MetadataConfig(Section):
         return self
 
 
+_UNFIT_ENGINES = {
+    "dask": "loses rows without an error",
+    "prism": "downloads a binary while the pipeline runs",
+}
+"""Engines of Beam that are not offered, in small letters and without `Runner`, and why."""
+
+
+def _unfit_engine(runner: str) -> str:
+    """Why an engine is not offered; "" where it is, or is none."""
+    return _UNFIT_ENGINES.get(runner.rpartition(".")[2].casefold().removesuffix("runner"), "")
+
+
 class BeamConfig(Section):
     """The engine of the Beam-based components.
 
-    `local`: what can be done without Beam is, and the rest on its in-process engine. `direct`: that engine for all that
-    can run on Beam, ingest among it. `args`: for the engine, as Beam takes them (`--direct_num_workers=2`); with any of
-    them ingest runs on Beam too.
+    `local`: what can be done without Beam is, and the rest on its in-process engine. Any other: ingest is a Beam transform
+    on that engine, as is what Transform and Evaluator cannot do themselves; `direct` is the in-process one, `flink`,
+    `spark` and `dataflow` are clusters, whose workers see the pipeline root at the same path. `args`: for the engine, as
+    Beam takes them (`--direct_num_workers=2`); with any of them ingest runs on Beam too.
     """
 
     runner: Literal["local", "direct", "flink", "spark", "dataflow"] = "local"
     args: tuple[str, ...] = ()
 
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _keeps_all_rows(cls, runner: object) -> object:
+        why = _unfit_engine(runner) if isinstance(runner, str) else ""
+        if why:
+            raise _refusal(f"{runner!r} {why}", "local, direct, flink, spark or dataflow")
+        return runner
+
     @field_validator("args")
     @classmethod
     def _of_the_engine(cls, args: tuple[str, ...]) -> tuple[str, ...]:
         for arg in args:
+            name, _, value = arg.partition("=")
             if not arg.startswith("--"):
                 raise _refusal(f"{arg!r} is no argument", "--name=value")
-            if arg.partition("=")[0] in ("--runner", "--beam_plugin"):
-                raise _refusal(f"{arg!r} names an engine", "the engine in beam.runner")
+            if name in ("--runner", "--beam_plugin", "--beam_plugins"):
+                why = _unfit_engine(value) if name == "--runner" else ""
+                raise _refusal(f"{arg!r} {why or 'names an engine'}", "the engine in beam.runner")
             if arg == "--direct_running_mode=multi_threading":
                 raise _refusal(
                     "multi_threading loses rows without an error", "in_memory or multi_processing as the running mode"

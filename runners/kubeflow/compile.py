@@ -20,6 +20,7 @@ import yaml
 from kfp import compiler, components, dsl
 
 from pipeline.check import check
+from runners.beam import engine_faults
 from runners.kubeflow.build import graph_of, source_of
 from runners.kubeflow.job import BeginJob, NodeJob, SettleJob, Source, TellJob, pack
 from runners.kubeflow.part import alone, shape_of
@@ -87,7 +88,7 @@ def compile_pipeline(loaded: LoadedConfig) -> Compiled:
     remote = in_containers(loaded)
     check_parameters(remote.config, kubeflow.parameters, str(loaded.file))
     _refuse_unset(remote.config, kubeflow, str(loaded.file))
-    module = check(loaded, None)
+    module = check(loaded, None, beside=engine_faults(remote.config, None))
     root = root_of(remote.config, volume)
     serialized = graph_of(remote.config, module, root, loaded.config.data.schema_path)
     graph = shape_of(serialized)

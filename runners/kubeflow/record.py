@@ -52,6 +52,7 @@ def begin(job: BeginJob, run_id: str, values: Mapping[str, str]) -> str:
     from components.lineage.acts import record_missed_rollbacks
     from pipeline.check import check
     from pipeline.user_module import locate_user_module
+    from runners.beam import engine_faults
     from runners.kubeflow.values import schema_file, with_values
     from serving.store import open_versions
 
@@ -60,7 +61,8 @@ def begin(job: BeginJob, run_id: str, values: Mapping[str, str]) -> str:
     config = with_values(job.source, values)
     with schema_file(job.source) as schema:
         here = config.model_copy(update={"data": config.data.model_copy(update={"schema_path": schema})})
-        module = check(LoadedConfig(here, Path(job.source.file)), Path(job.root), locate_user_module)
+        loaded = LoadedConfig(here, Path(job.source.file))
+        module = check(loaded, Path(job.root), locate_user_module, engine_faults(here, job.root))
     _refuse_other_module(job.source, config, (module.preprocessing_fingerprint, module.build_model_fingerprint))
     if values:
         _leave_graph(job, config, run_id)

@@ -32,6 +32,8 @@ _RUNNERS = {
     "spark": "SparkRunner",
     "dataflow": "DataflowRunner",
 }
+_IN_PROCESSES = "--direct_running_mode=multi_processing"
+_PROCESSES = "runners.beam_processes.ProcessesRunner"
 _ENGINES_OF = {
     "DirectOptions": ("local", "direct"),
     "FlinkRunnerOptions": ("flink",),
@@ -45,6 +47,9 @@ _ENGINES_OF = {
     "TestDataflowOptions": (),
 }
 """A class of Beam's options to the engines on which they do something; a class that is not here is for all."""
+_PACKAGES = frozenset(
+    ("--sdk_container_image", "--extra_package", "--extra_packages", "--setup_file", "--requirements_file")
+)
 _NO_RUN = {
     "streaming": "the pipelines here read what is there and end",
     "no_wait_until_finish": "a node would end before its work does",
@@ -59,6 +64,7 @@ _LOCAL_SPARK = re.compile(r"^local(\[[^\]]+\])?$")
 _ENVIRONMENTS = ("DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK")
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"flink_master": 8081, "spark_master_url": 7077, "spark_rest_url": 6066}
+_IMAGE = "Beam's own for this version of Python and of Beam, with Satisfice's wheel installed"
 _DATAFLOW_NEEDS = ("apitools", "google.cloud.storage", "google.auth")
 _CONNECT_S = 3.0
 
@@ -69,10 +75,22 @@ def beam_arguments(config: BeamConfig) -> list[str]:
     >>> beam_arguments(BeamConfig())
     ['--runner=FnApiRunner']
     >>> beam_arguments(BeamConfig(runner="flink", args=("--flink_master=[local]",)))
-    ['--runner=FlinkRunner', '--beam_plugin=tfx', '--flink_master=[local]']
+    ['--runner=FlinkRunner', '--beam_plugin=tfx', '--sdk_container_image=installed', '--flink_master=[local]']
     """
     plugin = [_PLUGIN] if ingests_on_beam(config) else []
-    return [f"--runner={_RUNNERS[config.runner]}", *plugin, *config.args]
+    runner = _PROCESSES if _IN_PROCESSES in config.args else _RUNNERS[config.runner]
+    return [f"--runner={runner}", *plugin, *_what_workers_have(config), *config.args]
+
+
+def _what_workers_have(config: BeamConfig) -> list[str]:
+    """Tells TFX that the workers of a cluster have it, where nothing tells it: else it sends them a package to install."""
+    given = {name: value for name, _, value in (arg.partition("=") for arg in config.args)}
+    if config.runner not in ("flink", "spark") or not _PACKAGES.isdisjoint(given):
+        return []
+    image = "installed"
+    if given.get("--environment_type", "").upper() == "DOCKER":
+        image = given.get("--environment_config", "")
+    return [f"--sdk_container_image={image}"] if image else []
 
 
 def ingests_on_beam(config: BeamConfig) -> bool:
@@ -135,7 +153,7 @@ def _parsed(config: BeamConfig) -> tuple[dict[str, Any] | None, list[Fault]]:
 
     from apache_beam.options import pipeline_options
 
-    class Parser(pipeline_options._BeamArgumentParser):  # type: ignore[misc]  # noqa: SLF001 - the parser that Beam reads with
+    class Parser(pipeline_options._BeamArgumentParser):  # noqa: SLF001 - the parser that Beam reads with
         def error(self, message: str) -> None:
             raise argparse.ArgumentError(None, message)
 
@@ -209,7 +227,9 @@ def _direct(given: _Given) -> Iterator[Fault]:
 
 def _flink(given: _Given) -> Iterator[Fault]:
     master = given.text("flink_master")
-    yield from _job_server(given, "flink_master", "--flink_master=HOST:PORT, or [local] for a cluster in the job server")
+    yield from _job_server(
+        given, "flink_master", "--flink_master=HOST:PORT, or [local] for a cluster in the job server"
+    )
     if given.options["job_endpoint"] is None and master == "[auto]":
         expected = "--flink_master=HOST:PORT, or [local]"
         yield given.fault("flink_master", "the master is not named, and Flink would look for one", expected)
@@ -231,10 +251,14 @@ def _spark(given: _Given) -> Iterator[Fault]:
     expected = "--spark_master_url=spark://HOST:PORT, or local[N] for a cluster in the job server"
     yield from _job_server(given, "spark_master_url", expected)
     if given.options["spark_submit_uber_jar"] and not given.options["spark_rest_url"]:
-        yield given.fault("spark_submit_uber_jar", "needs to know where the jar is sent", "--spark_rest_url=http://HOST:6066")
+        yield given.fault(
+            "spark_submit_uber_jar", "needs to know where the jar is sent", "--spark_rest_url=http://HOST:6066"
+        )
     if given.options["spark_rest_url"] and not given.options["spark_submit_uber_jar"]:
         yield given.fault("spark_rest_url", "has no effect without --spark_submit_uber_jar", "both or none")
-    if given.names("spark_master_url") and not (_LOCAL_SPARK.match(master) or re.match(r"^(spark|k8s|yarn|mesos)", master)):
+    if given.names("spark_master_url") and not (
+        _LOCAL_SPARK.match(master) or re.match(r"^(spark|k8s|yarn|mesos)", master)
+    ):
         yield given.fault("spark_master_url", "is no master of Spark", "spark://HOST:PORT, local[N], yarn or k8s://…")
     yield from _environment(given, local=bool(_LOCAL_SPARK.match(master)), master=master)
 
@@ -252,9 +276,13 @@ def _job_server(given: _Given, master: str, expected: str) -> Iterator[Fault]:
                 yield given.fault(other, "contradicts --job_endpoint, which names a server that runs", "one of the two")
         return
     if not given.names(master):
-        yield given.fault("job_endpoint", "neither a job server nor a master is named", f"--job_endpoint=HOST:PORT; or {expected}")
+        yield given.fault(
+            "job_endpoint", "neither a job server nor a master is named", f"--job_endpoint=HOST:PORT; or {expected}"
+        )
     elif given.text(jar) == "":
-        remedy = f"--{jar}=FILE, the jar beam-runners-{engine}-…-job-server of Beam's version; or --job_endpoint=HOST:PORT"
+        remedy = (
+            f"--{jar}=FILE, the jar beam-runners-{engine}-…-job-server of Beam's version; or --job_endpoint=HOST:PORT"
+        )
         yield given.fault(jar, "is missing: Beam would download the job server while the pipeline runs", remedy)
     elif "://" in given.text(jar):
         yield given.fault(jar, "would be downloaded while the pipeline runs", "a file on this machine")
@@ -290,7 +318,7 @@ def _environment(given: _Given, *, local: bool, master: str) -> Iterator[Fault]:
     image = configured or options.view_as(PortableOptions).lookup_environment_option("docker_container_image")
     if kind == "DOCKER" and not (image or given.options["sdk_container_image"]):
         problem = "names no image: Satisfice is not installed in Beam's own"
-        yield given.fault("environment_type", problem, "--environment_config=IMAGE, made by deploy/Dockerfile")
+        yield given.fault("environment_type", problem, f"--environment_config=IMAGE: {_IMAGE}")
     if kind == "LOOPBACK":
         yield from _loopback(given, master)
 
@@ -303,22 +331,34 @@ def _loopback(given: _Given, master: str) -> Iterator[Fault]:
         found = found if endpoint else None
     if found and found[0] not in _LOOPBACK_HOSTS:
         problem = f"workers on {found[0]} cannot call back to this process"
-        yield given.fault("environment_type", problem, "DOCKER, PROCESS or EXTERNAL; LOOPBACK where all is on one machine")
+        yield given.fault(
+            "environment_type", problem, "DOCKER, PROCESS or EXTERNAL; LOOPBACK where all is on one machine"
+        )
 
 
 def _dataflow(given: _Given) -> Iterator[Fault]:
-    """Dataflow's own rules, as Beam's validator has them; none of them asks the network."""
-    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
-    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
-
+    """What Dataflow cannot do without, then its own rules."""
     lacking = [name for name in _DATAFLOW_NEEDS if not _importable(name)]
     if lacking:
         problem = f"needs the package apache-beam[gcp]: {', '.join(lacking)} cannot be imported"
-        yield Fault("beam.runner", problem, "pip install 'apache-beam[gcp]', of the version that is installed", "dataflow")
+        yield Fault(
+            "beam.runner", problem, "pip install 'apache-beam[gcp]', of the version that is installed", "dataflow"
+        )
     missing = [name for name in ("project", "region", "temp_location") if not given.options[name]]
     for name in missing:
         example = "gs://BUCKET/tmp" if name == "temp_location" else name.upper()
         yield given.fault(name, "is missing: Dataflow cannot do without", f"--{name}={example}")
+    if not any(given.options[name] for name in ("sdk_container_image", "extra_packages", "setup_file")):
+        problem = "is missing: Satisfice is not installed on Dataflow's workers"
+        yield given.fault("sdk_container_image", problem, f"--sdk_container_image=IMAGE: {_IMAGE}")
+    yield from _dataflow_rules(given, complete=not missing)
+
+
+def _dataflow_rules(given: _Given, *, complete: bool) -> Iterator[Fault]:
+    """Dataflow's rules, as Beam's validator has them; none of these asks the network."""
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
+    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
     options = PipelineOptions(list(given.config.args))
     validator = PipelineOptionsValidator(options, None)
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
@@ -326,14 +366,13 @@ def _dataflow(given: _Given) -> Iterator[Fault]:
         if given.options[name]:
             for message in validator.validate_gcs_path(cloud, name):
                 yield given.fault(name, message, "gs://BUCKET/FOLDER")
-    if not missing:
+    if complete:
         for message in validator.validate_cloud_options(cloud):
             yield given.fault("project", message, "as Dataflow takes it")
     for message in [*validator.validate_num_workers(worker), *validator.validate_worker_region_zone(worker)]:
-        yield given.fault("num_workers" if "workers" in message else "worker_zone", message, "what does not contradict itself")
-    if not any(given.options[name] for name in ("sdk_container_image", "extra_packages", "setup_file")):
-        problem = "is missing: Satisfice is not installed on Dataflow's workers"
-        yield given.fault("sdk_container_image", problem, "--sdk_container_image=IMAGE, made by deploy/Dockerfile")
+        yield given.fault(
+            "num_workers" if "workers" in message else "worker_zone", message, "what does not contradict itself"
+        )
 
 
 def _dataflow_places(config: PipelineConfig, root: str | None) -> Iterator[Fault]:

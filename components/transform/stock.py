@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from components.code import OUR_PACKAGES
 
 __all__ = ["transform"]
 
@@ -22,10 +29,38 @@ def transform(
     """
     from tfx.components.transform.executor import Executor
 
+    function = exec_properties["preprocessing_fn"]
     properties = {
-        "preprocessing_fn": exec_properties["preprocessing_fn"],
+        "preprocessing_fn": function,
         "disable_statistics": 1,
         "force_tf_compat_v1": 0,
         "custom_config": "null",
     }
-    Executor(context).Do(input_dict, output_dict, properties)
+    with _carried(list(_own_modules(function.rpartition(".")[0]))):
+        Executor(context).Do(input_dict, output_dict, properties)
+
+
+@contextlib.contextmanager
+def _carried(modules: list[ModuleType]) -> Iterator[None]:
+    """Has Beam carry modules to its workers, which may be processes that do not have them, in the place of their names."""
+    from apache_beam.internal.cloudpickle import register_pickle_by_value, unregister_pickle_by_value
+
+    for module in modules:
+        register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            unregister_pickle_by_value(module)
+
+
+def _own_modules(name: str) -> Iterator[ModuleType]:
+    """The user's module and what it has imported from beside it; none where it is installed, as it is for every worker."""
+    module = importlib.import_module(name)
+    file = Path(module.__file__ or "")
+    root = file.parents[name.count(".") + (file.name == "__init__.py")]
+    for other, loaded in list(sys.modules.items()):
+        place = Path(getattr(loaded, "__file__", None) or "/")
+        installed = {"site-packages", "dist-packages"} & set(place.parts) or other.partition(".")[0] in OUR_PACKAGES
+        if place.is_relative_to(root) and not installed and loaded.__name__ == other:
+            yield loaded

@@ -124,6 +124,7 @@ def _begin(call: _Call) -> None:
 def _node(call: _Call) -> None:
     from components.lineage.store import open_store
     from pipeline.user_module import add_to_path
+    from runners.kubeflow.kept import keep, verified
     from runners.kubeflow.record import NodeNote
     from runners.local.lean import import_all, leave_closed
     from runners.local.records import Records
@@ -140,12 +141,16 @@ def _node(call: _Call) -> None:
     records.clear(node, graph.root)
     began = time.monotonic()
     try:
-        _launch(graph, job, records)
+        with verified(Path(graph.root), records) as verdict:
+            _launch(graph, job, records)
         state = _state(records, node)
+        if state == "ran" and not node.is_resolver:
+            found = records.outputs_of(records.execution_of(node))
+            keep(Path(graph.root), [artifact for artifacts in found.values() for artifact in artifacts])
     except Exception as error:
         note.write("failed", time.monotonic() - began, _cause_of(error))
         raise
-    note.write(state, time.monotonic() - began, "")
+    note.write(state, time.monotonic() - began, verdict.reason if state == "ran" else "")
     call.write("state", state)
     if state != "skipped":
         _write_outputs(call, job, records, graph)

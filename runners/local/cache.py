@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cache", "Entry", "Ingredients", "content_digest", "files_of"]
+__all__ = ["Cache", "Entry", "Ingredients", "content_digest", "difference_of", "files_of"]
 
 _CHUNK_BYTES = 1 << 20
 _NOT_CONTENT = frozenset({"fingerprint.pb"})
@@ -77,15 +77,9 @@ class Entry:
         """What is wrong with the files, or "" where every byte is as it was."""
         for key, artifacts in self.outputs.items():
             for artifact in artifacts:
-                found = files_of(Path(artifact["uri"]))
-                for path, digest in artifact["files"].items():
-                    if path not in found:
-                        return f"{key}/{path} is gone"
-                    if found[path] != digest:
-                        return f"{key}/{path} was changed"
-                extra = sorted(set(found) - set(artifact["files"]))
-                if extra:
-                    return f"{key}/{extra[0]} was added"
+                difference = difference_of(artifact["files"], files_of(Path(artifact["uri"])))
+                if difference:
+                    return f"{key}/{difference}"
         return ""
 
 
@@ -179,6 +173,21 @@ def content_digest(files: Mapping[str, str]) -> str:
 def _artifact_record(artifact: Any) -> dict[str, Any]:
     files = files_of(Path(artifact.uri))
     return {"id": artifact.id, "uri": artifact.uri, "files": files, "content": content_digest(files)}
+
+
+def difference_of(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What is new in the files of an artifact, in words; "" where nothing is.
+
+    >>> difference_of({"a": "1", "b": "2"}, {"a": "1", "b": "3"})
+    'b was changed'
+    """
+    for path, digest in then.items():
+        if path not in now:
+            return f"{path} is gone"
+        if now[path] != digest:
+            return f"{path} was changed"
+    added = sorted(set(now) - set(then))
+    return f"{added[0]} was added" if added else ""
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -6,11 +6,15 @@ adds (pods, volumes, devices) is not run here.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from components.lineage.reader import Lineage
 from runners.kubeflow.commands import compiled_of
+from runners.kubeflow.compile import compile_settlement
 from schemas.load import load_config
+from serving import payload
 from tests.runners.kubeflow.executor import Executor, Run
 from tests.runners.kubeflow.image import make_image
 from tests.workbench import Bench, satisfice, taxi_bench
@@ -28,7 +32,7 @@ class Cluster:
         section = {
             "image": "registry.example/satisfice:0.1.0",
             "volume": {"claim": "satisfice", "mount_path": str(self.bench.folder), "access": "ReadWriteOnce"},
-            "parameters": ["gates.satisfy.0.min", "data.source.path"],
+            "parameters": ["gates.satisfy.0.min", "gates.approval", "training.epochs", "data.source.path"],
         }
         self.bench.edit(lambda raw: raw.update(kubeflow=section))
         self.bench.edit(lambda raw: raw["training"].update(epochs=2))
@@ -42,9 +46,23 @@ class Cluster:
         assert not failed, "\n".join(f"{task.name}: {task.log[-3000:]}" for task in failed)
         return run
 
-    def outcome(self, run: Run) -> str:
+    @property
+    def lineage(self) -> Lineage:
         config = load_config(self.bench.config).config
-        return Lineage(config.metadata, config.name).run(run.id).outcome
+        return Lineage(config.metadata, config.name)
+
+    def outcome(self, run: Run) -> str:
+        return self.lineage.run(run.id).outcome
+
+    def settle(self, verb: str, run_id: str) -> Run:
+        """What `satisfice approve --kubeflow` submits, run."""
+        compiled = compile_settlement(self.loaded, verb, run_id, "ada", "looked at it")
+        executor = Executor(compiled.text, self.executor.folder, self.python)
+        return executor.run()
+
+    @property
+    def versions(self) -> list[str]:
+        return sorted(path.name for path in self.bench.served.iterdir() if path.name.isdigit())
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +115,50 @@ def test_the_commands_that_read_know_the_run(cluster: Cluster, first: Run) -> No
     assert {node["node"]: node["state"] for node in shown["nodes"]}["Trainer"] == "ran"
 
 
-def test_the_second_run_is_cached_and_a_block_is_a_block(cluster: Cluster, first: Run) -> None:
+@pytest.fixture(scope="module")
+def second(cluster: Cluster, first: Run) -> Run:
+    """With a limit that nothing meets, after a byte of what was kept of the statistics was changed."""
+    (statistics,) = cluster.lineage.node(first.id, "StatisticsGen").outputs
+    file = next(path for path in sorted(Path(statistics.uri).rglob("*")) if path.is_file())
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    return cluster.run(gates_satisfy_0_min=0.99999)
+
+
+def test_the_second_run_is_cached_and_a_block_is_a_block(cluster: Cluster, second: Run) -> None:
     """Nothing is trained again; a limit that was given to the run blocks it, which is neither failure nor success."""
-    second = cluster.run(gates_satisfy_0_min=0.99999)
     states = {name: second.tasks[name].parameters["state"] for name in SEEN_BEFORE}
-    assert states == dict.fromkeys(SEEN_BEFORE, "cached")
+    assert states == {**dict.fromkeys(SEEN_BEFORE, "cached"), "StatisticsGen": "ran"}
     assert second.state == "SUCCEEDED"
     assert second.tasks["Pusher"].parameters["outcome"] == "blocked"
     assert second.tasks["Blocked"].state == "SUCCEEDED"
     assert "is not at least 0.99999" in second.tasks["Blocked"].artifacts["reasons"]
     assert second.tasks["WaitsForApproval"].state == "SKIPPED"
     assert cluster.outcome(second) == "blocked"
-    assert [path.name for path in cluster.bench.served.iterdir() if path.name.isdigit()] == ["1"]
+    assert cluster.versions == ["1"]
+
+
+def test_damaged_bytes_are_not_used_again(cluster: Cluster, second: Run) -> None:
+    """The run says which file was changed, and the node has made it anew."""
+    told = second.tasks["Report"].artifacts["decision"]
+    assert "what is kept of it is damaged: statistics/" in told
+    assert "was changed" in told
+
+
+def test_an_approval_is_a_run_of_its_own_that_pushes_what_was_judged(cluster: Cluster, second: Run) -> None:
+    """A container cannot wait: the run that is pending ends well and pushes nothing, and what is approved is its bytes."""
+    waits = cluster.run(gates_approval="required", training_epochs=3)
+    assert waits.state == "SUCCEEDED"
+    assert waits.tasks["Pusher"].parameters == {"state": "ran", "outcome": "pending"}
+    assert waits.tasks["WaitsForApproval"].state == "SUCCEEDED"
+    assert waits.tasks["Blocked"].state == "SKIPPED"
+    assert (cluster.outcome(waits), cluster.versions) == ("pending", ["1"])
+    settled = cluster.settle("approve", waits.id)
+    assert settled.state == "SUCCEEDED", settled.tasks["Approve"].log[-3000:]
+    assert "was approved by ada" in settled.tasks["Approve"].log
+    decision, push = cluster.lineage.decision(waits.id), cluster.lineage.push_result(waits.id)
+    assert (push.outcome, push.version) == ("pushed", 2)
+    assert payload.digest(cluster.bench.served / "2") == decision.digest == push.digest
+    assert cluster.versions == ["1", "2"]
+    again = cluster.settle("approve", waits.id)
+    assert again.state == "FAILED"
+    assert "was approved by ada" in again.tasks["Approve"].log

@@ -19,6 +19,7 @@ SMALLEST = {
     "gates": {"satisfy": [{"metric": "auc", "min": 0.5}]},
     "push": {"serving": {"base_path": "/served"}},
 }
+INSTALLED = "--sdk_container_image=installed"
 FLINK = ("--flink_master=[local]", "--parallelism=2")
 SPARK = ("--job_endpoint=127.0.0.1:1", "--environment_type=LOOPBACK")
 DATAFLOW = (
@@ -41,8 +42,33 @@ def faults(runner: str, *args: str, root: str | None = None) -> list[str]:
         ({}, False, ["--runner=FnApiRunner"]),
         ({"runner": "direct"}, True, ["--runner=FnApiRunner", "--beam_plugin=tfx"]),
         ({"args": ("--x=1",)}, True, ["--runner=FnApiRunner", "--beam_plugin=tfx", "--x=1"]),
-        ({"runner": "flink", "args": FLINK}, True, ["--runner=FlinkRunner", "--beam_plugin=tfx", *FLINK]),
-        ({"runner": "spark"}, True, ["--runner=SparkRunner", "--beam_plugin=tfx"]),
+        (
+            {"args": ("--direct_running_mode=multi_processing",)},
+            True,
+            [
+                "--runner=runners.beam_processes.ProcessesRunner",
+                "--beam_plugin=tfx",
+                "--direct_running_mode=multi_processing",
+            ],
+        ),
+        ({"runner": "flink", "args": FLINK}, True, ["--runner=FlinkRunner", "--beam_plugin=tfx", INSTALLED, *FLINK]),
+        ({"runner": "spark"}, True, ["--runner=SparkRunner", "--beam_plugin=tfx", INSTALLED]),
+        (
+            {"runner": "spark", "args": ("--environment_type=docker", "--environment_config=x:1")},
+            True,
+            [
+                "--runner=SparkRunner",
+                "--beam_plugin=tfx",
+                "--sdk_container_image=x:1",
+                "--environment_type=docker",
+                "--environment_config=x:1",
+            ],
+        ),
+        (
+            {"runner": "spark", "args": ("--setup_file=x",)},
+            True,
+            ["--runner=SparkRunner", "--beam_plugin=tfx", "--setup_file=x"],
+        ),
         ({"runner": "dataflow"}, True, ["--runner=DataflowRunner", "--beam_plugin=tfx"]),
     ],
 )

@@ -68,6 +68,32 @@ def test_a_node_runs_and_what_conditions_read_comes_out(cluster: Cluster) -> Non
     assert cluster.run("Numbers", "second") == (0, {"state": "cached"})
 
 
+def test_what_was_damaged_is_not_used_again(cluster: Cluster, capsys) -> None:
+    """TFX's cache looks for the folder alone; here the bytes are looked at, and what they were not is no longer live."""
+    cluster.run("Numbers", "before")
+    assert cluster.run("Numbers", "as it was") == (0, {"state": "cached"})
+    (artifact,) = [one for one in cluster.desk.store.get_artifacts() if "/Numbers/" in one.uri]
+    file = next(path for path in sorted(Path(artifact.uri).rglob("*")) if path.is_file())
+    file.write_bytes(file.read_bytes() + b"?")
+    assert cluster.run("Numbers", "damaged") == (0, {"state": "ran"})
+    note = NodeNote(cluster.desk.root, "damaged", "Numbers").read()
+    assert note["reason"] == f"what is kept of it is damaged: examples/{file.name} was changed"
+    (damaged,) = cluster.desk.store.get_artifacts_by_id([artifact.id])
+    assert damaged.state == type(damaged).DELETED
+    assert cluster.run("Numbers", "mended") == (0, {"state": "cached"})
+
+
+def test_what_nobody_knows_the_digests_of_is_not_used_again(cluster: Cluster) -> None:
+    """It is left as it is: another store's artifact may have that id."""
+    assert cluster.run("Numbers", "known") == (0, {"state": "cached"})
+    newest = max(one.id for one in cluster.desk.store.get_artifacts() if "/Numbers/" in one.uri)
+    kept = cluster.desk.root / "cache" / "digests" / f"{newest}.json"
+    kept.write_text(kept.read_text().replace("/root/", "/elsewhere/"))
+    assert cluster.run("Numbers", "unknown") == (0, {"state": "ran"})
+    (left,) = cluster.desk.store.get_artifacts_by_id([newest])
+    assert left.state == type(left).LIVE
+
+
 def test_a_container_that_is_started_again_does_nothing_twice(cluster: Cluster) -> None:
     """Of the same run: what has ended well has ended."""
     assert cluster.run("Numbers", "first")[0] == 0

@@ -256,7 +256,10 @@ def _client(model: str, options: PredictOptions) -> Client:
             raise ConfigError(
                 str(options.ca), [Fault("", "cannot be read", got=error.strerror or str(error))]
             ) from error
-    return GrpcClient(options.address or "127.0.0.1:8500", model, root_certificates=root, **chosen)
+    from runners.local.quiet import noise_to
+
+    with noise_to(None):  # TensorFlow is imported
+        return GrpcClient(options.address or "127.0.0.1:8500", model, root_certificates=root, **chosen)
 
 
 def _write_json(answers: Iterator[Predictions]) -> int:

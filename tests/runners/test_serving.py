@@ -141,6 +141,16 @@ def test_nobody_answers(taxi, protocol):
     assert "satisfice serve" in answer.err
 
 
+def test_nothing_but_the_error_is_written_where_tensorflow_is_imported(taxi):
+    """A process that has not imported it yet: none of its own words, whatever level of them the caller's shell asks for."""
+    command = ["-m", "runners.cli", "predict", str(taxi.config), str(taxi.data), "--grpc", "--address", "127.0.0.1:1"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: 127.0.0.1:1: does not answer: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

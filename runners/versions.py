@@ -41,6 +41,7 @@ class _Place:
     base_path: str
     metadata: Any
     store: Any
+    confirm: Any
 
     @classmethod
     def of(cls, config: Path, overrides: list[str] | None, payload: str = "saved_model") -> _Place:
@@ -51,7 +52,8 @@ class _Place:
         logging.getLogger("absl").setLevel(logging.ERROR)
         loaded = load_config(config, overrides or []).config
         base_path = _base_path(loaded.push, payload)
-        return cls(loaded.name, base_path, loaded.metadata, open_versions(base_path))
+        confirm = loaded.push.serving.confirm if payload == "saved_model" else None
+        return cls(loaded.name, base_path, loaded.metadata, open_versions(base_path), confirm)
 
     def open_lineage(self) -> Any:
         """The metadata store, for writing, with every rollback in it that the base path knows of."""
@@ -61,6 +63,17 @@ class _Place:
         opened = open_store(self.metadata)
         record_missed_rollbacks(opened, self.pipeline, self.store, self.base_path)
         return opened
+
+    def confirmations(self, version: int) -> tuple[Any, ...]:
+        """What became of a version on the servers that have to confirm it; none where none has to."""
+        if self.confirm is None:
+            return ()
+        from serving.confirm import confirm
+        from serving.golden import GOLDEN_FILE, parse_golden
+
+        content = self.store.read(version, GOLDEN_FILE)
+        golden = parse_golden(content, GOLDEN_FILE) if content is not None else None
+        return confirm(self.confirm, self.pipeline, version, golden)
 
     def record(self, opened: Any, by: str, kind: str, *, serves: Any = None, **facts: Any) -> Any:
         """Records an act that was done just now."""
@@ -89,7 +102,10 @@ def rollback(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Serve an older version again, under a new number; what served is refused from now on. Undone in the same way."""
+    """Serve an older version again, under a new number; what served is refused from now on. Undone in the same way.
+
+    Where push.serving.confirm names servers, they have to take it: exit code 3, and all is as before, where one does not.
+    """
     with errors(as_json, debug):
         place = _Place.of(config, overrides, payload)
         opened = place.open_lineage()
@@ -98,25 +114,89 @@ def rollback(
             return
         above = _largest_known(opened, place)
         done = place.store.rollback(to, by=by or _me(), reason=reason, above=above)
-        act = None
-        if done.outcome == "pushed":
-            from components.lineage.acts import record_act, rollback_act
-
-            manifest = place.store.manifest(done.version)
-            act = rollback_act(manifest, place.base_path)
-            record_act(opened, place.pipeline, act, manifest)
+        ended = _ended_rollback(place, opened, done, by or _me())
         if as_json:
-            values = {"outcome": done.outcome, "version": done.version, "path": str(done.path), "reason": done.reason}
-            print_json({**values, "act": act.model_dump(mode="json") if act else None})
-        elif act is None:
-            typer.echo(f"Nothing to do: {done.reason}, as version {to} does.")
+            print_json(ended.as_dict())
         else:
-            typer.echo(f"Version {done.version} serves the bytes of version {to}.\n  {done.path}")
-            if act.from_version is not None and act.from_digest:
-                typer.echo(
-                    f"What served, version {act.from_version} (digest {act.from_digest[:_SHORT]}), is refused from now on."
-                    f"\nUndo: satisfice rollback{_option(payload)} --to {act.from_version} --reason ..."
-                )
+            for line in ended.lines(to, payload):
+                typer.echo(line)
+    if ended.outcome == "not_confirmed":
+        raise typer.Exit(3)
+
+
+@dataclass(frozen=True)
+class _EndedRollback:
+    """What came of a rollback.
+
+    Attributes:
+        done: what the store did.
+        outcome: `pushed`, `already_served`, or `not_confirmed` where a server did not take the version.
+        reason: why, in words.
+        act: as it was recorded; None where nothing serves because of it.
+        confirmations: of the servers that were asked.
+        withdrawn: the version that was moved out again; None where none was.
+    """
+
+    done: Any
+    outcome: str
+    reason: str
+    act: Any = None
+    confirmations: tuple[Any, ...] = ()
+    withdrawn: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        gone = self.withdrawn is not None
+        return {
+            "outcome": self.outcome,
+            "version": None if gone else self.done.version,
+            "path": "" if gone else str(self.done.path),
+            "reason": self.reason,
+            "act": self.act.model_dump(mode="json") if self.act else None,
+            "confirmations": [one.model_dump(mode="json") for one in self.confirmations],
+            "withdrawn": self.withdrawn,
+        }
+
+    def lines(self, to: int, payload: str) -> list[str]:
+        """For people."""
+        if self.outcome == "already_served":
+            return [f"Nothing to do: {self.reason}, as version {to} does."]
+        said = []
+        if self.outcome == "not_confirmed":
+            gone = self.withdrawn is not None
+            done = "what was published was withdrawn" if gone else "what was published is still there"
+            said = [f"Blocked: {done}.", f"  {self.reason}"]
+        if self.withdrawn is not None:
+            return said
+        said += [f"Version {self.done.version} serves the bytes of version {to}.", f"  {self.done.path}"]
+        said += [f"  {one.told}" for one in self.confirmations if one.confirmed]
+        if self.act.from_version is not None and self.act.from_digest:
+            left = f"version {self.act.from_version} (digest {self.act.from_digest[:_SHORT]})"
+            said += [
+                f"What served, {left}, is refused from now on.",
+                f"Undo: satisfice rollback{_option(payload)} --to {self.act.from_version} --reason ...",
+            ]
+        return said
+
+
+def _ended_rollback(place: _Place, opened: Any, done: Any, by: str) -> _EndedRollback:
+    """Has servers confirm what a rollback published, takes it back where one does not, and records what stands."""
+    if done.outcome != "pushed":
+        return _EndedRollback(done, done.outcome, done.reason)
+    from components.lineage.acts import record_act, rollback_act
+    from components.pusher.publish import refused_by, withdraw
+
+    manifest = place.store.manifest(done.version)
+    confirmations = place.confirmations(done.version)
+    outcome, reason, withdrawn = done.outcome, done.reason, None
+    if refused_by(confirmations):
+        withdrawn, reason = withdraw(place.store, done.version, confirmations, by=by)
+        outcome = "not_confirmed"
+    act = None
+    if withdrawn is None:
+        act = rollback_act(manifest, place.base_path)
+        record_act(opened, place.pipeline, act, manifest)
+    return _EndedRollback(done, outcome, reason, act, confirmations, withdrawn)
 
 
 def pin(
@@ -226,14 +306,17 @@ def fsck(
 ) -> None:
     """Find what is wrong with the base path and what TF Serving makes of it: exit code 1 where there are errors."""
     with errors(as_json, debug):
-        from serving.store import find, is_remote, repair
+        from serving.store import find, find_in_bucket, is_remote, repair
 
         place = _Place.of(config, overrides, payload)
-        if is_remote(place.base_path):
+        remote = is_remote(place.base_path)
+        if remote and mend:
             raise _usage(
-                "push.serving.base_path", "is in a bucket, and fsck looks into directories", "verify", place.base_path
+                "--repair", "moves directories, and the base path is in a bucket", "fsck alone", place.base_path
             )
-        if mend:
+        if remote:
+            mended, left = [], find_in_bucket(place.store)
+        elif mend:
             opened = place.open_lineage()
             mended = repair(place.store)
             done = tuple(f"{finding.path}: {what}" for finding, what in mended if what)

@@ -281,10 +281,7 @@ def _served_lines(result: Any, config_file: str) -> list[str]:
         served = f"[green]Already served[/] as version {push.version}: nothing was pushed."
         return [served, f"  {escape(push.destination)}"]
     lines = [f"[green]Pushed version {push.version}.[/]", f"  {escape(push.destination)}"]
-    lines += [
-        f"  confirmed by {escape(one.instance)} over {' and '.join(one.asked) or 'its state'} after {one.seconds:.1f} s"
-        for one in push.confirmations
-    ]
+    lines += [f"  {escape(one.told)}" for one in push.confirmations]
     lines += [f"[yellow]Warning:[/] {escape(warning)}" for warning in push.warnings]
     return [*lines, *(escape(f"Note: {note}.") for note in decision.notes), escape(_next_after(push))]
 

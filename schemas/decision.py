@@ -300,6 +300,11 @@ class Confirmation(_Record):
     asked: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def told(self) -> str:
+        """For people, where it was confirmed."""
+        return f"confirmed by {self.instance} over {' and '.join(self.asked) or 'its state'} after {self.seconds:.1f} s"
+
 
 class PushResult(_Record):
     """What the Pusher did.

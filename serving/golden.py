@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import NotAPayloadError
 
-__all__ = ["GOLDEN_FILE", "WARM_UP_FILE", "Column", "Golden", "difference", "read_golden"]
+__all__ = ["GOLDEN_FILE", "WARM_UP_FILE", "Column", "Golden", "difference", "parse_golden", "read_golden"]
 
 GOLDEN_FILE = Path("assets.extra", "golden.json")
 WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
@@ -87,16 +87,37 @@ def read_golden(payload: str | os.PathLike[str]) -> Golden | None:
     """
     file = Path(payload, GOLDEN_FILE)
     try:
-        found = Golden.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        text = " ".join(str(error).split())
-        raise NotAPayloadError(str(file), "holds no golden requests", got=text, remedy="Train it again.") from error
+    except OSError as error:
+        raise _not_golden(file, error) from error
+    return parse_golden(content, file)
+
+
+def parse_golden(content: bytes, file: Path) -> Golden:
+    """Golden requests as a payload carries them.
+
+    Args:
+        content: of the file.
+        file: its name, for messages.
+
+    Raises:
+        NotAPayloadError: the file is damaged.
+    """
+    try:
+        found = Golden.model_validate_json(content)
+    except ValidationError as error:
+        raise _not_golden(file, error) from error
     lengths = {len(found.examples), *(len(column.values) for column in found.inputs.values())}
     if lengths != {found.rows} or not found.rows:
         raise NotAPayloadError(str(file), "holds golden requests that contradict themselves", remedy="Train it again.")
     return found
+
+
+def _not_golden(file: Path, error: Exception) -> NotAPayloadError:
+    text = " ".join(str(error).split())
+    return NotAPayloadError(str(file), "holds no golden requests", got=text, remedy="Train it again.")
 
 
 def difference(expected: Any, answered: Any) -> str:

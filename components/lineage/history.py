@@ -89,7 +89,10 @@ def history(
     withdrawn = [_of_withdrawal(manifest) for manifest in manifests if manifest.withdrawn is not None]
     if withdrawn and lineage is not None:
         runs = {run.run_id for run in lineage.runs()}  # whose push results tell of it
-        withdrawn = [replace(one, known_to="lineage") if one.run in runs else one for one in withdrawn]
+        pushes = {one.version for one in manifests if one.rollback is None}
+        withdrawn = [
+            replace(one, known_to="lineage") if one.run in runs and one.version in pushes else one for one in withdrawn
+        ]
     known += withdrawn
     serving = sorted((one for one in known if one.kind in _SERVES), key=lambda one: one.version or 0)
     return _merged(serving, sorted((one for one in known if one.kind not in _SERVES), key=lambda one: one.at))

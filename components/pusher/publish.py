@@ -20,7 +20,7 @@ from schemas.decision import Confirmation, Decision, Payload, PushResult, Rehear
 from schemas.errors import RolledBackError, StoreError, SupersededError
 from serving.store import Published, Version, VersionStore
 
-__all__ = ["SPAN", "Checks", "Inspected", "PushRecord", "push", "served_state"]
+__all__ = ["SPAN", "Checks", "Inspected", "PushRecord", "push", "refused_by", "served_state", "withdraw"]
 
 SPAN = "span"
 """What the manifest of a version says of the newest span of its data, among the provenance."""
@@ -147,7 +147,7 @@ def push(
         return _refused(decision, f"{error.thing} {error.problem}", found, error.remedy)
     new = published.outcome == "pushed"
     confirmations = checks.confirm(published.version) if due else ()
-    if _refused_by(confirmations):
+    if refused_by(confirmations):
         return _withdrawn(decision, store, published, found, confirmations)
     removed, trouble = _retain(store, keep_versions)
     result = PushResult(
@@ -239,21 +239,13 @@ def _withdrawn(
     found: Inspected,
     confirmations: tuple[Confirmation, ...],
 ) -> PushRecord:
-    """Moves a version out that a server did not take: a server that starts would fail on it, again and again."""
-    why = f"version {published.version} was not confirmed by {_refused_by(confirmations)}"
-    withdrawn: int | None = published.version
-    try:
-        store.withdraw(published.version, by=_PUSHER, reason=_refused_by(confirmations))
-        left = store.newest()
-        now = f"It was withdrawn; {f'version {left.number} serves' if left else 'no version is left'}."
-    except StoreError as error:
-        withdrawn = None
-        now = f"It could not be withdrawn and is still there: {error.thing} {error.problem.rstrip('.')}."
+    """What came of a push that a server did not take."""
+    withdrawn, reason = withdraw(store, published.version, confirmations, by=_PUSHER)
     result = PushResult(
         pushed=False,
         outcome="not_confirmed",
         digest=decision.digest,
-        reason=f"{_sentence(why)} {now}",
+        reason=reason,
         rehearsal=found.rehearsal,
         confirmations=confirmations,
         withdrawn=withdrawn,
@@ -262,7 +254,25 @@ def _withdrawn(
     return PushRecord(result, makes_champion=False, pushed_at=None)
 
 
-def _refused_by(confirmations: Sequence[Confirmation]) -> str:
+def withdraw(
+    store: VersionStore, version: int, confirmations: Sequence[Confirmation], *, by: str
+) -> tuple[int | None, str]:
+    """Moves a version out that a server did not take: a server that starts would fail on it, again and again.
+
+    Returns:
+        The version, or None where it is still there; and what happened, in sentences.
+    """
+    refused = refused_by(confirmations)
+    why = _sentence(f"version {version} was not confirmed by {refused}")
+    try:
+        store.withdraw(version, by=by, reason=refused)
+    except StoreError as error:
+        return None, f"{why} It could not be withdrawn and is still there: {error.thing} {error.problem.rstrip('.')}."
+    left = store.newest()
+    return version, f"{why} It was withdrawn; {f'version {left.number} serves' if left else 'no version is left'}."
+
+
+def refused_by(confirmations: Sequence[Confirmation]) -> str:
     """Which servers did not take the version, and why, in words; "" where all did."""
     wrong = [f"{one.instance}: {one.problem}" for one in confirmations if not one.confirmed]
     return "; ".join(wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.store.disk import FileSystem
-from serving.store.fsck import Finding, find
+from serving.store.fsck import Finding, find, find_in_bucket
 from serving.store.labels import Labels, labels_of
 from serving.store.names import version_number
 from serving.store.read import StoreReader, Version
@@ -26,6 +26,7 @@ __all__ = [
     "Version",
     "VersionStore",
     "find",
+    "find_in_bucket",
     "is_remote",
     "labels_of",
     "open_versions",

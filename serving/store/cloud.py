@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -117,7 +117,25 @@ class CloudVersionStore(VersionStore):
     def _entries_of(self, objects: Mapping[str, Any]) -> list[tuple[int, str]]:
         found = {name.partition("/")[0] for name in objects if name.partition("/")[2] in _LAST}
         numbered = [(number, name) for name in found if (number := version_number(name)) is not None]
-        return sorted(numbered, key=lambda entry: (-entry[0], entry[1] != str(entry[0]), entry[1]))
+        return sorted(numbered, key=_largest_first)
+
+    def seen(self) -> list[tuple[int, str]]:
+        """See `StoreReader.seen`: a folder is there as soon as it holds an object."""
+        names = {name.partition("/")[0] for name in self._objects()}
+        numbered = [(number, name) for name in names if (number := version_number(name)) is not None]
+        return sorted(numbered, key=_largest_first)
+
+    def what_is(self, name: str) -> Literal["model", "file", "folder"]:
+        """See `StoreReader.what_is`."""
+        objects = self._objects()
+        if any(f"{name}/{file}" in objects for file in _LAST):
+            return "model"
+        return "file" if name in objects else "folder"
+
+    def under_way(self) -> set[int]:
+        """The versions that were claimed within the last day, and are not whole yet."""
+        objects = self._objects()
+        return self._unfinished(objects) - self._abandoned(objects)
 
     def whole(self) -> Iterator[Version]:
         """The whole versions, largest first; see `StoreReader.whole`."""
@@ -204,6 +222,11 @@ class CloudVersionStore(VersionStore):
                 content = blob.download_as_bytes()
             found.append(PayloadFile(name, len(content), hashlib.sha256(content).hexdigest()))
         self._refuse_difference(manifest, tuple(found))
+
+    def read(self, version: int, path: Path) -> bytes | None:
+        """See `StoreReader.read`."""
+        found = self._read(self.base_path / str(version) / path)
+        return found[0] if found is not None else None
 
     def _unchanged(self, version: int) -> None:
         """Compare sizes, and the sums that were written beside the objects: who replaces an object loses them."""
@@ -401,13 +424,18 @@ class CloudVersionStore(VersionStore):
 
     def _sweep_abandoned(self) -> None:
         """Remove what publishers left that died a day ago or more, by the service's clock."""
-        objects = self._objects()
+        for number in sorted(self._abandoned(self._objects())):
+            self._discard(number)
+
+    def _unfinished(self, objects: Mapping[str, Any]) -> set[int]:
+        """The versions that are claimed and hold no model."""
+        return set(self._numbers_of(objects, self.manifests)) - {number for number, _ in self._entries_of(objects)}
+
+    def _abandoned(self, objects: Mapping[str, Any]) -> set[int]:
+        """Those of them that were claimed a day ago or more, by the service's clock."""
         newest = max((blob.updated for blob in objects.values()), default=None)
-        there = {number for number, _ in self._entries_of(objects)}
-        for number in sorted(set(self._numbers_of(objects, self.manifests)) - there):
-            claim = objects[self._name(self.manifest_path(number))]
-            if newest is not None and newest - claim.updated > _ABANDONED:
-                self._discard(number)
+        claims = {number: objects[self._name(self.manifest_path(number))] for number in self._unfinished(objects)}
+        return {number for number, claim in claims.items() if newest and newest - claim.updated > _ABANDONED}
 
     def _note_marks(self, marks: Marks) -> None:
         blob = self._blob(self.inner / "marks.json")
@@ -498,6 +526,10 @@ class CloudVersionStore(VersionStore):
                 f"could not {act}: {' '.join(str(error).split())}",
                 remedy="Check the bucket, its permissions and the credentials. Earlier versions are untouched.",
             ) from error
+
+
+def _largest_first(entry: tuple[int, str]) -> tuple[int, bool, str]:
+    return (-entry[0], entry[1] != str(entry[0]), entry[1])
 
 
 def _size(blob: Any) -> int | None:

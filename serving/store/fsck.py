@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from schemas.errors import DigestMismatchError, StoreError
 from serving.store.lock import owner_of
 from serving.store.names import STAGING, TRASH
-from serving.store.read import StoreReader, is_payload
+from serving.store.read import StoreReader
 from serving.store.records import Marks
 
-__all__ = ["Finding", "Kind", "find"]
+__all__ = ["Finding", "Kind", "find", "find_in_bucket"]
 
 Kind = Literal[
     "no_base_path",
@@ -74,7 +74,25 @@ def find(base_path: str | os.PathLike[str], *, alone: bool = False) -> list[Find
         problem = "does not exist, so a TF Serving that is told of it updates none of its models, others' included"
         return [Finding("no_base_path", "error", reader.base_path, problem, "Push a model, or correct the path.")]
     busy = not alone and bool(owner_of(reader.inner))
-    found = [*_entries(reader), *_manifests(reader, busy=busy), *_leftovers(reader, busy=busy), *_records(reader)]
+    return _sorted(
+        [*_entries(reader), *_manifests(reader, busy=busy), *_leftovers(reader, busy=busy), *_records(reader)]
+    )
+
+
+def find_in_bucket(reader: StoreReader) -> list[Finding]:
+    """The same of a base path in a bucket, where nothing is staged, moved aside or locked, and so nothing is repaired.
+
+    Args:
+        reader: of the base path.
+
+    Raises:
+        StoreError: the bucket cannot be read.
+    """
+    found = [*_entries(reader), *_manifests(reader, busy=False), *_under_way(reader), *_records(reader)]
+    return _sorted([replace(one, repair="") for one in found])
+
+
+def _sorted(found: list[Finding]) -> list[Finding]:
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda one: (order[one.severity], str(one.path)))
 
@@ -83,12 +101,15 @@ def find(base_path: str | os.PathLike[str], *, alone: bool = False) -> list[Find
 
 
 def _entries(reader: StoreReader) -> Iterator[Finding]:
-    entries = reader.entries()
+    entries = reader.seen()
     if not entries:
         problem = "holds no version: a server unloads the model, and one that starts waits for ever"
         yield Finding("empty_base_path", "error", reader.base_path, problem, "Push a model, or roll back.")
     newest = reader.newest()
     plain = {number for number, name in entries if name == str(number)}
+    ours = set(reader.numbers_with_manifest(reader.manifests))
+    for number in reader.under_way():
+        entries = [entry for entry in entries if entry != (number, str(number))]
     for number, name in entries:
         path = reader.base_path / name
         hides = " It is what TF Serving takes for the latest version." if _is_above(number, newest) else ""
@@ -101,7 +122,7 @@ def _entries(reader: StoreReader) -> Iterator[Finding]:
                 f"Move it out of {reader.base_path}.",
                 "move aside",
             )
-        elif name != str(number) or not _is_ours(reader, number):
+        elif name != str(number) or number not in ours:
             yield _foreign(reader, number, path, hides)
         else:
             yield from _own(reader, number, path, hides)
@@ -111,19 +132,16 @@ def _is_above(number: int, newest: object) -> bool:
     return newest is None or number > getattr(newest, "number", number)
 
 
-def _is_ours(reader: StoreReader, number: int) -> bool:
-    return reader.manifest_path(number).exists()
-
-
 def _foreign(reader: StoreReader, number: int, path: Path, hides: str) -> Finding:
     noted = _noted(reader)
     lost = noted is not None and 0 < number <= noted and path.name == str(number)
     who = "has lost its manifest" if lost else "was not published by this store"
-    if is_payload(path):
+    kind = reader.what_is(path.name)
+    if kind == "model":
         problem = f"{who}: nothing tells whether its bytes are whole.{hides}"
         remedy = "Push again, so that a version that can be verified is the newest; then move it out."
         return Finding("foreign_version", "warning", path, problem, remedy)
-    what = "a plain file" if path.is_file() else "a directory without a model"
+    what = "a plain file" if kind == "file" else "a directory without a model"
     problem = f"is {what} that {who}; TF Serving tries to load it as version {number} and fails.{hides}"
     return Finding("foreign_entry", "error", path, problem, f"Move it out of {reader.base_path}.", "move aside")
 
@@ -151,13 +169,24 @@ def _own(reader: StoreReader, number: int, path: Path, hides: str) -> Iterator[F
 def _manifests(reader: StoreReader, *, busy: bool) -> Iterator[Finding]:
     if busy:
         return
-    visible = {number for number, name in reader.entries() if name == str(number)}
+    visible = {number for number, name in reader.seen() if name == str(number)} | reader.under_way()
     for number in sorted(set(reader.numbers_with_manifest(reader.manifests)) - visible):
         problem = (
             "describes a version that is not there: it was removed by hand, or its publisher died before it was made"
         )
         remedy = "Nothing is served wrongly; the number is used up. A repair files it with the removed ones."
         yield Finding("orphan_manifest", "note", reader.manifest_path(number), problem, remedy, "retire")
+
+
+def _under_way(reader: StoreReader) -> Iterator[Finding]:
+    """Versions that are being uploaded, object by object."""
+    for number in sorted(reader.under_way()):
+        problem = (
+            "was claimed within the last day and holds no model yet: a publish is under way, or was cut off; "
+            "TF Serving fails to load it until then"
+        )
+        remedy = "Look again when it is done; what was cut off is removed by a publish a day later."
+        yield Finding("under_way", "note", reader.base_path / str(number), problem, remedy)
 
 
 def _leftovers(reader: StoreReader, *, busy: bool) -> Iterator[Finding]:
@@ -181,7 +210,7 @@ def _records(reader: StoreReader) -> Iterator[Finding]:
         noted = reader.largest_noted()
     except StoreError as error:
         remedy = "A repair takes the number from the manifests and directories."
-        yield Finding("damaged_state", "error", Path(error.thing), error.problem, remedy, "renew state")
+        yield Finding("damaged_state", "error", reader.inner / "state.json", error.problem, remedy, "renew state")
     else:
         used = max((m for m in _own_numbers(reader)), default=0)
         if used > (noted or 0):
@@ -192,7 +221,7 @@ def _records(reader: StoreReader) -> Iterator[Finding]:
         marks = reader.marks()
     except StoreError as error:
         remedy = "A repair finds the refused digests again in the manifests; pins and labels have to be set again."
-        yield Finding("damaged_marks", "error", Path(error.thing), error.problem, remedy, "renew marks")
+        yield Finding("damaged_marks", "error", reader.inner / "marks.json", error.problem, remedy, "renew marks")
         return
     there = set(reader.versions())
     for number in sorted(marks.held - there):

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -160,6 +161,20 @@ class StoreReader:
                 remedy="Push the payload again: it gets a new version.",
             )
 
+    def read(self, version: int, path: Path) -> bytes | None:
+        """A file of a version; None where there is none.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        file = self.base_path / str(version) / path
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(str(file), f"cannot be read: {error.strerror or error}") from error
+
     def why_not_served(self, digest: str) -> str:
         """Why a server of the latest version does not load exactly the payload `digest`, or "" where it does.
 
@@ -204,6 +219,21 @@ class StoreReader:
             ) from error
         numbered = [(number, name) for name in names if (number := version_number(name)) is not None]
         return sorted(numbered, key=lambda entry: (-entry[0], entry[1] != str(entry[0]), entry[1]))
+
+    def seen(self) -> list[tuple[int, str]]:
+        """Number and name of all that TF Serving takes for a version, whatever it is; largest first."""
+        return self.entries()
+
+    def what_is(self, name: str) -> Literal["model", "file", "folder"]:
+        """What an entry is: a payload, a plain file, or a directory without a model."""
+        path = self.base_path / name
+        if is_payload(path):
+            return "model"
+        return "file" if path.is_file() else "folder"
+
+    def under_way(self) -> set[int]:
+        """The versions that others are publishing now, as far as they are to be seen; on a disk they are not."""
+        return set()
 
     def hides(self, newest: Version | None) -> str:
         """The name of an entry that TF Serving takes for the latest version, or may, instead of `newest`; or ""."""

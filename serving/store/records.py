@@ -16,6 +16,24 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Mark(_Record):
+    """Who set a mark, when (UTC) and why."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+
+
+class Refusal(Mark):
+    """A digest that was rolled back: it is not published again until that is allowed.
+
+    Attributes:
+        version: the version that held it when it was rolled back.
+    """
+
+    version: int
+
+
 class Rollback(_Record):
     """Why a version holds the bytes of an older one.
 
@@ -24,6 +42,7 @@ class Rollback(_Record):
         from_version, from_digest: what served before; None and "" where that is not known.
         by: who rolled back.
         reason: why.
+        lifted: that these bytes were refused until then; None where they were not.
     """
 
     to: int
@@ -31,14 +50,7 @@ class Rollback(_Record):
     from_digest: str = ""
     by: str
     reason: str
-
-
-class Mark(_Record):
-    """Who set a mark, when (UTC) and why."""
-
-    by: str
-    at: datetime
-    reason: str = ""
+    lifted: Refusal | None = None
 
 
 class Manifest(_Record):
@@ -71,16 +83,6 @@ class State(_Record):
     """What the store remembers when directories vanish: the largest number ever used."""
 
     largest_version: int
-
-
-class Refusal(Mark):
-    """A digest that was rolled back: it is not published again until that is allowed.
-
-    Attributes:
-        version: the version that held it when it was rolled back.
-    """
-
-    version: int
 
 
 class Marks(_Record):

@@ -131,6 +131,7 @@ class VersionStore(StoreWriter):
                 from_digest=serving.digest if serving else "",
                 by=by,
                 reason=reason,
+                lifted=self.marks().refused.get(target.digest),
             )
             manifest = self._publish_new(
                 held,
@@ -147,7 +148,7 @@ class VersionStore(StoreWriter):
         """Move a version out that a server did not take, so that a server that starts does not fail on it.
 
         Its number is not used again, and its manifest says who withdrew it, when and why. The version before it becomes
-        the newest again, if there is one.
+        the newest again, if there is one. What a rollback refused by making the version is no longer refused.
 
         Raises:
             StoreBusyError, StoreError: as `publish`; the version is pinned or labelled, or is not there.
@@ -163,7 +164,7 @@ class VersionStore(StoreWriter):
             manifest = manifest.model_copy(update={"withdrawn": Mark(by=by, at=self._clock(), reason=reason)})
             with self._explained(f"note that version {version} is withdrawn", "Roll back, or withdraw it by hand."):
                 self._replace(self.manifest_path(version), manifest.model_dump_json(indent=1))
-            self._discard(version)
+            self._discard_withdrawn(manifest)
             return manifest
 
     def allow(self, digest: str) -> tuple[str, Refusal]:

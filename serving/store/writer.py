@@ -237,7 +237,20 @@ class StoreWriter(StoreReader):
         newest = self.newest()
         manifest = self._manifest_or_none(newest.number) if newest and newest.digest else None
         if manifest is not None and manifest.withdrawn is not None:
-            self._discard(manifest.version)
+            self._discard_withdrawn(manifest)
+
+    def _discard_withdrawn(self, manifest: Manifest) -> None:
+        """Remove a version that was withdrawn; where a rollback made it, what that refused and lifted is as before."""
+        rollback = manifest.rollback
+        if rollback is not None:
+            marks = self.marks()
+            refused = dict(marks.refused)
+            if rollback.from_digest in refused and refused[rollback.from_digest].version == rollback.from_version:
+                del refused[rollback.from_digest]
+            if rollback.lifted is not None:
+                refused[manifest.digest] = rollback.lifted
+            self._note_marks(marks.model_copy(update={"refused": refused}))
+        self._discard(manifest.version)
 
     # --- small files --------------------------------------------------------------------------------------------------
 

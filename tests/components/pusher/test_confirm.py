@@ -20,6 +20,7 @@ from serving.payload import digest
 from serving.store import VersionStore
 from tests.runners.test_serving import serving
 from tests.serving.store.payloads import saved_model
+from tests.workbench import satisfice
 
 
 class Front:
@@ -135,6 +136,47 @@ def test_without_its_certificate_a_server_is_not_asked_in_the_clear(front, tmp_p
         result = front.push(model, {**front.instances[1], "ca": str(ca)}, deadline_s=2)
         assert result.outcome == "not_confirmed"
         assert words in result.reason
+
+
+def roll_back(front, to, *addresses, deadline_s=60):
+    """`satisfice rollback` of a configuration that names these servers."""
+    front.bench.edit(
+        lambda raw: raw["push"]["serving"].update(confirm={"instances": list(addresses), "deadline_s": deadline_s})
+    )
+    return satisfice("rollback", front.bench.config, "--to", str(to), "--reason", "drill", "--by", "ann", "--json")
+
+
+def test_servers_confirm_a_rollback(front):
+    """As they do a push, with the golden requests of the older version."""
+    front.push(front.candidate("rolled back"), *front.instances)
+    bad = front.store.newest()
+    answer = roll_back(front, front.store.versions()[0], *front.instances)
+    assert (answer.code, answer.json["outcome"]) == (0, "pushed"), answer.out + answer.err
+    assert [one["asked"] for one in answer.json["confirmations"]] == [["gRPC", "REST"]] * 2
+    assert front.store.newest().number == answer.json["version"] == bad.number + 1
+    assert list(front.store.marks().refused) == [bad.digest]
+    front.store.allow(bad.digest)
+
+
+def test_a_rollback_that_a_server_does_not_take_is_undone(front):
+    """Exit code 3 in the words of a push; the version before it serves, what it refused is not refused, nothing is recorded."""
+    front.push(front.candidate("undone"), *front.instances)
+    before, marks = front.store.newest(), front.store.marks()
+    oldest = front.store.versions()[0]
+    answer = roll_back(front, oldest, {"grpc": "127.0.0.1:1"}, deadline_s=1)
+    assert answer.code == 3, answer.out + answer.err
+    assert (answer.json["outcome"], answer.json["version"], answer.json["act"]) == ("not_confirmed", None, None)
+    assert f"Version {before.number + 1} was not confirmed by 127.0.0.1:1: it did not answer" in answer.json["reason"]
+    assert f"It was withdrawn; version {before.number} serves." in answer.json["reason"]
+    assert (front.store.newest(), front.store.marks()) == (before, marks)
+    assert front.store.removed_manifest(answer.json["withdrawn"]).withdrawn.by == "ann"
+    told = satisfice("rollback", front.bench.config, "--to", str(oldest), "--reason", "drill")
+    assert told.code == 3
+    assert told.out.startswith("Blocked: what was published was withdrawn.\n  Version ")
+    happened = satisfice("history", front.bench.config, "--json").json
+    assert [one["kind"] for one in happened][-4:] == ["rollback", "withdraw", "rollback", "withdraw"]
+    served = satisfice("history", front.bench.config, "--at=2999-01-01", "--json").json
+    assert served["version"] == before.number
 
 
 def test_a_labelled_version_stays(front, monkeypatch):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from schemas.errors import DigestMismatchError, RolledBackError, StoreError, SupersededError
 from serving.payload import digest
-from serving.store import VersionStore, open_versions
+from serving.store import VersionStore, find_in_bucket, open_versions
 from serving.store.cloud import CloudVersionStore
 from tests.serving.store.fake_gcs import Bucket, fake_gcs, stalled
 from tests.serving.store.payloads import publish, saved_model
@@ -275,3 +275,104 @@ def test_the_store_on_disk_needs_no_client() -> None:
     code = "import sys, serving.store as s; s.open_versions('x'); print('google.cloud.storage' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+# --- what is wrong with it --------------------------------------------------------------------------------------------
+
+
+def lose(bucket: Bucket, name: str) -> None:
+    del bucket.objects[f"models/taxi/{name}"]
+
+
+def hold(bucket: Bucket, name: str, content: bytes) -> None:
+    bucket.make(f"models/taxi/{name}", content, {}, None)
+
+
+BUCKET_FAULTS: dict[str, tuple[Callable[[Bucket], None], list[tuple[str, str, str]]]] = {
+    "nothing": (lambda bucket: None, []),
+    "other bytes": (
+        lambda bucket: hold(bucket, "2/saved_model.pb", b"GRAPH 2"),
+        [("digest_mismatch", "2", "saved_model.pb holds other bytes, so version 2 no longer is what was published.")],
+    ),
+    "half version": (
+        lambda bucket: lose(bucket, "3/variables/variables.data"),
+        [("half_version", "3", "It is what TF Serving takes for the latest version.")],
+    ),
+    "folder without a model": (
+        lambda bucket: hold(bucket, "17/notes.txt", b"x"),
+        [("foreign_entry", "17", "is a directory without a model that was not published by this store")],
+    ),
+    "plain object": (
+        lambda bucket: hold(bucket, "+5", b"x"),
+        [("foreign_entry", "+5", "is a plain file that was not published by this store")],
+    ),
+    "leading zeros": (
+        lambda bucket: hold(bucket, "003/saved_model.pb", b"x"),
+        [("spelling_collision", "003", "is version 3 to TF Serving, as '3' is: one of the two is served, by chance")],
+    ),
+    "lost manifest": (
+        lambda bucket: lose(bucket, ".satisfice/manifests/2.json"),
+        [("foreign_version", "2", "has lost its manifest: nothing tells whether its bytes are whole.")],
+    ),
+    "damaged manifest": (
+        lambda bucket: hold(bucket, ".satisfice/manifests/2.json", b"{"),
+        [("damaged_manifest", "2.json", "the manifest of version 2 cannot be read: Invalid JSON")],
+    ),
+    "damaged marks": (
+        lambda bucket: hold(bucket, ".satisfice/marks.json", b"[]"),
+        [("damaged_marks", "marks.json", "cannot be read: Input should be an object")],
+    ),
+    "upload under way": (
+        lambda bucket: lose(bucket, "3/saved_model.pb"),
+        [("under_way", "3", "was claimed within the last day and holds no model yet: a publish is under way")],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BUCKET_FAULTS)
+def test_each_fault_in_a_bucket_is_found(cloud: VersionStore, bucket: Bucket, models: list[Path], fault: str) -> None:
+    """In the words that hold of a directory; none is mended, and none is made by looking."""
+    for model in models[:3]:
+        publish(cloud, model)
+    damage, expected = BUCKET_FAULTS[fault]
+    damage(bucket)
+    before = dict(bucket.objects)
+    found = find_in_bucket(open_versions(BASE))
+    assert [(one.kind, one.path.name) for one in found] == [(kind, name) for kind, name, _ in expected]
+    for finding, (_, _, words) in zip(found, expected, strict=True):
+        assert words in finding.problem
+        assert (str(finding.path).startswith(f"{BASE}/"), finding.repair) == (True, "")
+    assert bucket.objects == before
+
+
+def test_marks_and_claims_in_a_bucket_that_name_nothing(
+    cloud: VersionStore, bucket: Bucket, models: list[Path]
+) -> None:
+    """A label on a version that is gone; a claim that is older than a day and holds nothing; a base path of nothing."""
+    (empty,) = find_in_bucket(cloud)
+    assert (empty.kind, str(empty.path)) == ("empty_base_path", BASE)
+    for model in models[:2]:
+        publish(cloud, model)
+    cloud.begin_label("stable", 1)
+    cloud.finish_label("stable", 1)
+    for name in [name for name in bucket.objects if name.startswith("models/taxi/1/")]:
+        del bucket.objects[name]
+    bucket.later = timedelta(days=2)
+    cloud.pin(2, by="ann")
+    found = find_in_bucket(cloud)
+    assert [one.kind for one in found] == ["lost_mark", "orphan_manifest"]
+    assert "label 'stable' on version 1, which is not there" in found[0].problem
+
+
+def test_a_withdrawn_rollback_refuses_what_was_refused_before(store: VersionStore, models: list[Path]) -> None:
+    """Of both stores: the marks are what they were, also where the rollback went to bytes that were refused."""
+    for model in models[:2]:
+        publish(store, model)
+    store.rollback(1, by="ann", reason="drill")
+    for to in (2, 2):
+        before = store.marks()
+        done = store.rollback(to, by="bob", reason="back")
+        assert before != store.marks()
+        store.withdraw(done.version, by="bob", reason="no server took it")
+        assert (store.marks(), store.newest().number) == (before, 3)  # type: ignore[union-attr]
+    assert list(store.marks().refused) == [digest(models[1])]

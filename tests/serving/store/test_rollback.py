@@ -37,6 +37,7 @@ def test_a_rollback_publishes_the_old_bytes_under_a_new_number(store: VersionSto
         "to": 1,
         "from_version": 3,
         "from_digest": digest(models[2]),
+        "lifted": None,
         **BY,
     }
 

@@ -74,6 +74,8 @@ class Template:
             path: entries to append to `sys.path`.
         """
         self._process = self._start(log, path)
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
         self._buffer = b""
         self.ready_after_s: float | None = None
 
@@ -88,11 +90,27 @@ class Template:
             )
 
     def submit(self, work: str, job: str, arguments: dict[str, Any], log: Path) -> None:
-        """Has a copy of the template call `job(**arguments)`, a function `module:name`, with its noise in a log."""
+        """Has a copy of the template call `job(**arguments)`, a function `module:name`, with its noise in a log.
+
+        Answers that come meanwhile are kept for `wait`: a template that has to wait until they are read reads nothing.
+
+        Raises:
+            BrokenPipeError: the template has died.
+        """
         line = json.dumps({"id": work, "job": job, "arguments": arguments, "log": str(log)})
+        rest = memoryview(line.encode() + b"\n")
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
+        assert self._process.stdout is not None
+        commands, answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(commands, selectors.EVENT_WRITE)
+            selector.register(answers, selectors.EVENT_READ)
+            while rest:
+                for key, _ in selector.select():
+                    if key.fd == commands:
+                        rest = rest[os.write(commands, rest) :]
+                    elif not self._take_answers():
+                        selector.unregister(answers)
 
     def wait(self, timeout_s: float | None = None) -> Done | None:
         """The next piece of work that ends; None where the time ran out.
@@ -118,11 +136,16 @@ class Template:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(timeout_s):
                 return False
-        chunk = os.read(self._process.stdout.fileno(), 1 << 16)
-        if not chunk:
+        if not self._take_answers():
             raise EOFError(f"the worker template ended with status {self._process.wait()}")
-        self._buffer += chunk
         return True
+
+    def _take_answers(self) -> bool:
+        """Reads what is there; False at the end of it."""
+        assert self._process.stdout is not None
+        chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+        self._buffer += chunk
+        return bool(chunk)
 
     def close(self, grace_s: float = 0.0) -> None:
         """Ends the template and every copy of it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -101,6 +102,22 @@ def test_several_jobs_at_once(template, tmp_path) -> None:
         template.submit(f"work {number}", JOB + "add", {"left": number, "right": 0}, tmp_path / f"{number}.log")
     done = [template.wait() for _ in range(4)]
     assert {one.id: one.result["sum"] for one in done} == {f"work {number}": number for number in range(4)}
+
+
+@pytest.mark.timeout(120)
+def test_a_megabyte_goes_both_ways_at_once(template, tmp_path) -> None:
+    """A template that waits until its answer is read, and a caller that waits until its work is taken, meet."""
+    text = "x" * (1 << 20)
+    template.submit("first", JOB + "repeat", {"text": text, "times": 1}, tmp_path / "work.log")
+    with selectors.DefaultSelector() as selector:
+        selector.register(template._process.stdout, selectors.EVENT_READ)
+        selector.select()  # its answer has begun, and fills the pipe
+    for number in range(3):
+        template.submit(f"more {number}", JOB + "repeat", {"text": text, "times": 1}, tmp_path / "work.log")
+    done = [template.wait() for _ in range(4)]
+    assert {one.id: one.result == {"text": text} for one in done} == dict.fromkeys(
+        ["first", "more 0", "more 1", "more 2"], True
+    )
 
 
 def test_waiting_has_an_end(template) -> None:

@@ -8,18 +8,15 @@ written are counted afterwards. Both write two splits, 2 : 1, which is stock's d
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import data, render
-from bench.compare import attempt, schedule
-from bench.process import REPOSITORY, compile_bytecode, python, run_measured
-from bench.records import Record, done, load, new_session
+from bench import data
+from bench.process import REPOSITORY, python, run_measured
+from bench.turns import command, schedule, take
 
 __all__ = ["main"]
 
@@ -31,11 +28,9 @@ SPLITS = {"train": 2, "eval": 1}
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Measure ingest alone.")
+    parser = command("Measure ingest alone.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="in the CSV file")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each")
-    parser.add_argument("--session", default="", help="to go on with, though the code has changed since it began")
-    parser.add_argument("--render", action="store_true", help="measure nothing; write RESULTS.md from what is known")
     parser.add_argument(
         "--inside", nargs=3, metavar=("WHO", "FOLDER", "OUTPUT"), help="run here, unmeasured from outside"
     )
@@ -43,14 +38,7 @@ def main() -> None:
     if arguments.inside:
         print(json.dumps(_inside(arguments.inside[0], Path(arguments.inside[1]), Path(arguments.inside[2]))))
         return
-    if not arguments.render:
-        compile_bytecode()
-        session = arguments.session or new_session()
-        for rows, turn, name in schedule({arguments.rows: arguments.repeats}, [STOCK, OURS]):
-            wanted = Record(BENCHMARK, name, rows, turn, session)
-            if wanted.key not in done(load()):
-                attempt(wanted, partial(_measure, name, rows), WORK)
-    render.render(load(), arguments.session)
+    take(arguments, BENCHMARK, WORK, schedule({arguments.rows: arguments.repeats}, [STOCK, OURS]), _measure)
 
 
 def _measure(name: str, rows: int, work: Path) -> dict[str, Any]:

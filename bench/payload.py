@@ -8,10 +8,9 @@ analysis and training take, and as serialized tf.Examples, which a model's `serv
 
 from __future__ import annotations
 
-import argparse
+import functools
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-from bench import data, render
-from bench.compare import attempt, schedule
-from bench.process import REPOSITORY, compile_bytecode
-from bench.records import Record, done, load, new_session
+from bench import data
+from bench.process import REPOSITORY
+from bench.turns import command, schedule, take
 from components.example_gen.columns import columns_of
 from components.example_gen.encode import encode, to_list_columns
 from components.example_gen.read import read_batches
@@ -42,23 +40,15 @@ _PARQUET = "rows.parquet"
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Measure payloads of examples.")
+    parser = command("Measure payloads of examples.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="in the CSV file")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
-    parser.add_argument("--session", default="", help="to go on with, though the code has changed since it began")
-    parser.add_argument("--render", action="store_true", help="measure nothing; write RESULTS.md from what is known")
     arguments = parser.parse_args()
-    if not arguments.render:
-        compile_bytecode()
-        session = arguments.session or new_session()
-        batches = _batches(arguments.rows)
-        for rows, turn, name in schedule({arguments.rows: arguments.repeats}, list(WAYS)):
-            wanted = Record(BENCHMARK, name, rows, turn, session)
-            if wanted.key not in done(load()):
-                attempt(wanted, partial(_measure, name, batches), WORK)
-    render.render(load(), arguments.session)
+    turns = schedule({arguments.rows: arguments.repeats}, list(WAYS))
+    take(arguments, BENCHMARK, WORK, turns, lambda name, rows, work: _measure(name, _batches(rows), work))
 
 
+@functools.cache
 def _batches(rows: int) -> list[pa.RecordBatch]:
     (csv,) = data.trips(rows).iterdir()
     schema = (REPOSITORY / "schemas" / "taxi" / "schema.pbtxt").read_text(encoding="utf-8")

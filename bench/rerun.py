@@ -5,19 +5,16 @@ python -m bench.rerun [--rows 15002] [--repeats 3] [--render]
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bench import data, ours, render
-from bench.compare import attempt
-from bench.process import REPOSITORY, compile_bytecode
-from bench.records import Record, done, load, new_session
+from bench import data, ours
+from bench.process import REPOSITORY
+from bench.turns import command, schedule, take
 
 __all__ = ["main"]
 
@@ -29,23 +26,14 @@ _BEFORE, _AFTER = 'activation="relu"', 'activation="elu"'
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Measure what running again takes.")
+    parser = command("Measure what running again takes.")
     parser.add_argument("--rows", type=int, default=data.REAL_ROWS)
     parser.add_argument("--repeats", type=int, default=3, help="each begins anew")
-    parser.add_argument("--session", default="", help="to go on with, though the code has changed since it began")
-    parser.add_argument("--render", action="store_true", help="measure nothing; write RESULTS.md from what is known")
     arguments = parser.parse_args()
-    if not arguments.render:
-        compile_bytecode()
-        session = arguments.session or new_session()
-        for turn in range(arguments.repeats):
-            wanted = Record(BENCHMARK, "ours", arguments.rows, turn, session)
-            if wanted.key not in done(load()):
-                attempt(wanted, partial(_measure, arguments.rows), WORK)
-    render.render(load(), arguments.session)
+    take(arguments, BENCHMARK, WORK, schedule({arguments.rows: arguments.repeats}, ["ours"]), _measure)
 
 
-def _measure(rows: int, work: Path) -> dict[str, Any]:
+def _measure(_contender: str, rows: int, work: Path) -> dict[str, Any]:
     """`runs`: of the first, second and third run, and the one after a change of `build_model`, cost and nodes that ran."""
     (csv,) = data.trips(rows).iterdir()
     config = ours.write_config(ours.configure(work), csv, work)

@@ -8,17 +8,15 @@ beforehand, by what the run before it took per row.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import data, ours, render
-from bench.compare import attempt
+from bench import data, ours
 from bench.contenders import EPOCH_BATCH
-from bench.process import REPOSITORY, compile_bytecode
-from bench.records import Record, done, load, new_session
+from bench.process import REPOSITORY
+from bench.records import load
+from bench.turns import command, schedule, take
 
 __all__ = ["main"]
 
@@ -32,24 +30,15 @@ _RESERVE = 1.2
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Run our pipeline on many rows.")
+    parser = command("Run our pipeline on many rows.")
     parser.add_argument("--rows", default="1000000,10000000", help="numbers of rows, rising")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each")
-    parser.add_argument("--session", default="", help="to go on with, though the code has changed since it began")
-    parser.add_argument("--render", action="store_true", help="measure nothing; write RESULTS.md from what is known")
     arguments = parser.parse_args()
-    if not arguments.render:
-        compile_bytecode()
-        session = arguments.session or new_session()
-        for rows in map(int, arguments.rows.split(",")):
-            for turn in range(arguments.repeats):
-                wanted = Record(BENCHMARK, CONTENDER, rows, turn, session)
-                if wanted.key not in done(load()):
-                    attempt(wanted, partial(_measure, rows), WORK)
-    render.render(load(), arguments.session)
+    repeats = {int(rows): arguments.repeats for rows in arguments.rows.split(",")}
+    take(arguments, BENCHMARK, WORK, schedule(repeats, [CONTENDER]), _measure)
 
 
-def _measure(rows: int, work: Path) -> dict[str, Any]:
+def _measure(_contender: str, rows: int, work: Path) -> dict[str, Any]:
     """As `bench.ours.measure`, and `disk_mb`: what the run has written.
 
     Raises:

@@ -198,14 +198,13 @@ def _known(loaded: Any, root: Path) -> Any | None:
 
 
 def _run(loaded: Any, root: Path, overrides: tuple[str, ...], command: str, *, quiet: bool) -> Any:
-    from runners.local.quiet import noise_to
+    from runners.local.quiet import noise_to, without_empty
     from runners.run import Options, new_run_id, run
     from runners.view import ProgressView, SilentView, console_on
 
     run_id = new_run_id()
     log = root / "logs" / run_id / "run.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with noise_to(log) as screen:
+    with without_empty(log), noise_to(log) as screen:
         console = console_on(screen)
         if not quiet:
             span = loaded.config.data.source.span

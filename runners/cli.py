@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -450,7 +448,7 @@ def doctor(as_json: Json = False) -> None:
 def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbose: bool, debug: bool) -> int:
     from rich.markup import escape
 
-    from runners.local.quiet import noise_to
+    from runners.local.quiet import noise_to, without_empty
     from runners.run import begin, default_root
     from runners.run import run as run_pipeline
     from runners.view import ProgressView, SilentView, console_on, data_report, decision_tables, outcome_lines
@@ -461,7 +459,7 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
     beginning = begin(loaded, root, options)
     run_id, options = beginning.run_id, beginning.options
     log = root / "logs" / run_id / "run.log"
-    with _without_empty(log), noise_to(log if _can_make(log.parent) else None) as screen:
+    with without_empty(log), noise_to(log if _can_make(log.parent) else None) as screen:
         console = console_on(screen)
         if not as_json:
             place = escape(os.path.relpath(log.parent))
@@ -483,20 +481,6 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
         for node in result.nodes:
             typer.echo(node.traceback, err=True, nl=False)
     return result.exit_code
-
-
-@contextlib.contextmanager
-def _without_empty(log: Path) -> Iterator[None]:
-    """Takes the empty logs of a run that was refused away again, and its folder where nothing else is in it."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for one in log.parent.iterdir():
-                if not one.stat().st_size:
-                    one.unlink()
-            log.parent.rmdir()
-        raise
 
 
 def _explain(config: Path, root: Path | None, options: Any, *, as_json: bool) -> int:

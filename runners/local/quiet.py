@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["noise_to"]
+__all__ = ["noise_to", "without_empty"]
 
 
 @contextlib.contextmanager
@@ -38,6 +38,20 @@ def noise_to(log: Path | None) -> Iterator[TextIO]:
         )
         stack.callback(screen.close)
         yield screen
+
+
+@contextlib.contextmanager
+def without_empty(log: Path) -> Iterator[None]:
+    """Takes the empty logs of a run that was refused away again, and its folder where nothing else is in it."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for one in log.parent.iterdir():
+                if not one.stat().st_size:
+                    one.unlink()
+            log.parent.rmdir()
+        raise
 
 
 def _restore(real_out: int, real_err: int) -> None:

@@ -66,6 +66,31 @@ def test_nothing_wrong(small: Bench) -> None:
     assert [file for file in sorted(small.folder.iterdir()) if file.name != "__pycache__"] == before
 
 
+SPANS = "data.source={format: csv, path: 'days/{SPAN}.csv', window: {last_spans: 2}}"
+
+
+def test_faults_of_spans(small: Bench) -> None:
+    """The files of the window alone are looked at; what is no span is named, and a span that is not there."""
+    (small.folder / "days").mkdir()
+    one = fault(small, SPANS)
+    assert one.path == "data.source.path"
+    assert one.problem.endswith("{SPAN}.csv has no span: no file matches")
+    for number in (1, 2, 3):
+        (small.folder / "days" / f"{number}.csv").write_text("a,b,label\n1,2,yes\n")
+    (small.folder / "days" / "1.csv").write_text("")
+    check(loaded(small, SPANS), small.folder / "root")
+    (small.folder / "days" / "3.csv").write_text("a,b\n1,2\n")
+    assert "3.csv lacks the column 'label'" in fault(small, SPANS).problem
+    one = fault(small, SPANS, "data.source.span=9")
+    assert (one.problem, one.got) == ("span 9 has no data", "nearest to it: 1, 2, 3")
+    (small.folder / "days" / "x.csv").touch()
+    assert fault(small, SPANS).problem.endswith("x.csv matches the pattern, but has no number for {SPAN}")
+    raw = {"data": {"source": {"path": "days/{SPAN}.csv"}, "schema": "schema.pbtxt"}}
+    assert [one.got for one in check_beside(raw, small.folder)] == ["'x'"]
+    raw["data"]["source"]["path"] = "days/{SPAN}/{SPAN}.csv"  # which is a fault of the configuration itself
+    assert check_beside(raw, small.folder) == []
+
+
 def test_faults_of_every_kind_come_together(small: Bench) -> None:
     """Data, slices, places and the module."""
     (small.folder / "file").touch()

@@ -27,6 +27,27 @@ def record(node: str, uri: Path | str = "/somewhere", **outputs: dict[str, Any])
             ),
             "15,002 rows: train 10,000, validate 2, eval 5,000",
         ),
+        (
+            record("ExampleGen", examples={"rows_in": 7, "spans": "3", "spans_read": "3"}),
+            "7 rows: ; span 3; read anew: 3",
+        ),
+        (
+            record(
+                "ExampleGen",
+                examples={
+                    "rows_in": 7,
+                    "spans": "1, 2, 5",
+                    "spans_read": "",
+                    "missing_spans": "3 to 4",
+                    "short_spans": 2,
+                },
+            ),
+            "7 rows: ; 3 spans 1 to 5; read anew: none; MISSING 3 to 4; 2 fewer than the window holds: the data begin there",
+        ),
+        (
+            record("ExampleGen", examples={"rows_in": 7, "spans": "1, 2", "spans_read": ", ".join(["2026-11-01"] * 9)}),
+            "7 rows: ; 2 spans 1 to 2; read anew: 9",
+        ),
         (record("DataGate", decision={"outcome": "block"}), "block"),
         (
             record("DataGate", decision={"outcome": "proceed", "summary": "proceed, drift in fare"}),

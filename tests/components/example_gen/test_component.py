@@ -120,6 +120,39 @@ def test_the_cache_sees_content_and_not_times(tmp_path, schema_path, run):
     assert [a.custom_properties["input_fingerprint"].string_value for a in artifacts] == [first, third]
 
 
+def test_the_cache_sees_spans(tmp_path, schema_path, run):
+    """A window that holds what it held is cached; a span more, one that arrives late, or a new version is not.
+
+    The driver looks when the node is launched: so does a container on Kubeflow, whose graph was compiled before.
+    """
+    from components.example_gen.component import ExampleGen
+
+    def arrive(name, first):
+        (tmp_path / name).write_text("n\n" + "".join(f"{n}\n" for n in range(first, first + 60)))
+
+    spans = SourceConfig(format="csv", path=str(tmp_path / "{SPAN}-v{VERSION}.csv"), window={"last_spans": 3})
+    arrive("4-v1.csv", 100)
+    arrive("5-v1.csv", 200)
+    for late in ("", "", "7-v1.csv", "6-v1.csv", "6-v2.csv"):
+        if late:
+            arrive(late, 300)  # equal bytes: another span all the same
+        connection = run(ExampleGen(spans, WEIGHTS, schema_path))
+    artifacts, states, _ = newest(connection, "Examples")
+    assert states == ["COMPLETE", "CACHED", "COMPLETE", "COMPLETE", "COMPLETE"]
+    told = [
+        {name: getattr(value, value.WhichOneof("value")) for name, value in artifact.custom_properties.items()}
+        for artifact in artifacts
+    ]
+    assert [(one["span"], one["version"], one["spans"], one["missing_spans"]) for one in told] == [
+        (5, 1, "4 v1, 5 v1", ""),
+        (7, 1, "5 v1, 7 v1", "6"),
+        (7, 1, "5 v1, 6 v1, 7 v1", ""),
+        (7, 1, "5 v1, 6 v2, 7 v1", ""),
+    ]
+    assert [one["rows_read"] for one in told] == [120, 60, 0, 0]
+    assert [artifact.properties["span"].int_value for artifact in artifacts] == [5, 7, 7, 7]
+
+
 def test_a_fault_of_the_data_reaches_the_caller(tmp_path, schema_path, run):
     """As our own error with the line, whatever TFX wraps around it; no examples are published."""
     from components.example_gen.component import ExampleGen

@@ -38,6 +38,14 @@ def test_all_rows(tmp_path):
     assert rows_in(sample.file)["more"].to_pylist() == [b"y"] * 5
 
 
+def test_the_window_alone_is_sampled(tmp_path):
+    """Of a path with spans, what a run would read."""
+    source(tmp_path, [3, 2, 4])
+    spans = SourceConfig(format="csv", path=str(tmp_path / "{SPAN}.csv"), window={"last_spans": 2}, span=1)
+    sample = write_sample(spans, SCHEMA, 0, tmp_path / "a.arrow")
+    assert rows_in(sample.file)["x"].to_pylist() == [0, 1, 2, 1000, 1001]
+
+
 def test_the_same_again(tmp_path):
     """The same files give the same rows, and others' share is even."""
     one = write_sample(source(tmp_path, [500, 500]), SCHEMA, 200, tmp_path / "a.arrow")

@@ -1,7 +1,8 @@
-"""`satisfice backfill`: one run for each span of a range, as if each had been made on its day.
+"""`satisfice backfill`: one run for each span of a range.
 
-Each is a run like any other, whose window ends at its span. What an ended run came to is not done again while its data, its
-configuration and the code are the same. A model of a later span stays where it serves: the Pusher sees to that.
+Each is a run like any other, whose window ends at its span; the champion is that of today. What an ended run came to is not
+done again while its data, its configuration and the code are the same. A model of a later span stays where it serves: the
+Pusher sees to that.
 """
 
 from __future__ import annotations

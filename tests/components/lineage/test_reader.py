@@ -72,6 +72,20 @@ def test_what_a_list_of_runs_shows(ledger: Ledger) -> None:
     assert summary["seconds"] == round(run.seconds, 3)
 
 
+def test_spans_of_a_run(ledger: Ledger) -> None:
+    """Those of the examples that ExampleGen put out; a run whose data have none, or that came to none, tells nothing."""
+    lineage = ledger.lineage()
+    assert (lineage.spans(RUN), lineage.data_of(RUN)) == ({}, "")
+    node = ledger.execution(RUN, "ExampleGen")
+    told = {"spans": "1, 3", "missing_spans": "2", "input_fingerprint": "f"}
+    ledger.artifact(node, "examples", "Examples", told)
+    assert lineage.spans(RUN) == {"spans": "1, 3", "missing_spans": "2"}
+    assert lineage.data_of(RUN) == "f"
+    writer.close_run(ledger.store, begin(ledger, RUN, 1_000), "pushed", 0, [], spans=lineage.spans(RUN))
+    run = lineage.run(RUN)
+    assert (run.spans, run.missing_spans) == ("1, 3", "2")
+
+
 def test_a_run_by_its_beginning(ledger: Ledger) -> None:
     """Where it is the only one that begins so; a whole id always means itself."""
     for started, run_id in enumerate(("20261101-1", "20261101-12", "20261102-1")):

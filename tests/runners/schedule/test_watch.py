@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,3 +232,64 @@ def test_units_are_written(elsewhere: Bench, tmp_path: Path) -> None:
     assert answer.json["files"] == ["satisfice-taxi.service", "satisfice-taxi.timer"]
     service = (tmp_path / "units" / "satisfice-taxi.service").read_text()
     assert f'"-m" "runners.cli" "watch" "{elsewhere.config}" "--once"' in service
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The small taxi pipeline on spans of a window, of which the first tick has made version 1."""
+    made = taxi_bench(tmp_path_factory.mktemp("spans"))
+    deliver(made, "2025-11-07-v1", 0)
+    deliver(made, "2025-11-08-v1", 600)
+    made.data.unlink()
+    made.edit(
+        lambda raw: raw["data"]["source"].update(path="{YYYY}-{MM}-{DD}-v{VERSION}.csv", window={"last_spans": 3})
+    )
+    triggers = {"new_span": True, "new_rows": 500, "drift": True, "changed_data": True}
+    made.edit(lambda raw: raw.update(schedule={"triggers": triggers}))
+    made.edit(lambda raw: raw["gates"].update(satisfy=[{"metric": "auc", "min": 0.01}], optimize=None))
+    answer = satisfice("watch", made.config, "--once")
+    assert answer.code == 0, answer.out + answer.err
+    assert "retrains: no run has read a span yet, no run has read the data yet, 1,200 new rows" in answer.out
+    assert ": pushed (exit code 0)" in answer.out
+    return made
+
+
+def deliver(bench: Bench, name: str, start: int) -> None:
+    """600 real rows as a file."""
+    lines = (REPOSITORY / "data/taxi/data.csv").read_text().splitlines(keepends=True)
+    (bench.folder / f"{name}.csv").write_text("".join([lines[0], *lines[1 + start : 601 + start]]))
+
+
+def explained(bench: Bench) -> str:
+    answer = satisfice("watch", bench.config, "--once", "--explain")
+    assert answer.code == 0, answer.out + answer.err
+    return answer.out
+
+
+def test_spans_of_a_real_run(spans: Bench) -> None:
+    """Are known again: what arrives is told from what a run has read, by version, day and content."""
+    out = satisfice("watch", spans.config, "--once").out
+    assert "did not retrain: no new span, the data are those of the last run, 0 of 500 new rows, drift of " in out
+    shutil.copy(spans.folder / "2025-11-08-v1.csv", spans.folder / "2025-11-08-v2.csv")
+    same = explained(spans)
+    assert (
+        "did not retrain: span 20400 (2025-11-08) came again as version 2 with the rows that were read before" in same
+    )
+    assert "the data are those of the last run, 0 of 500 new rows" in same
+    deliver(spans, "2025-11-08-v3", 1200)
+    assert "retrains: span 20400 (2025-11-08) came again as version 3, the data have changed" in explained(spans)
+    deliver(spans, "2025-11-06-v1", 1800)
+    assert "span 20398 (2025-11-06) arrived late, span 20400 (2025-11-08) came again as version 3" in explained(spans)
+    deliver(spans, "2025-11-10-v1", 2400)
+    told = explained(spans)
+    assert "span 20400 (2025-11-08) came again as version 3, span 20402 (2025-11-10) has arrived" in told
+    assert "1,200 new rows, at least 500" in told
+    assert "spans: 20400 to 20402; no data of 2025-11-09" in told
+
+
+def test_spans_of_no_source_with_spans(elsewhere: Bench) -> None:
+    """Are refused, with what to write."""
+    elsewhere.edit(lambda raw: raw["schedule"]["triggers"].update(new_span=True))
+    answer = satisfice("watch", elsewhere.config, "--once")
+    assert answer.code == 2
+    assert "schedule.triggers.new_span: is given, but the source has no spans; expected {SPAN}, or {YYYY}" in answer.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,9 +212,18 @@ def _distance(result: GateResult) -> str:
     return f"{text} ({abs(result.margin / result.limit):.1%})" if result.limit else text
 
 
-def gates_markdown(gates: Iterable[GateResult]) -> str:
-    """Every verdict as a table of Markdown."""
-    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(map(cell, _row(one)) for one in gates)]
+def gates_markdown(gates: Iterable[GateResult], names: Mapping[str, str] | None = None) -> str:
+    """Every verdict as a table of Markdown.
+
+    Args:
+        gates: the verdicts.
+        names: column to what it is called, where that is something else.
+    """
+    rows = [
+        tuple((names or {}).get(name, name) for name in _COLUMNS),
+        ("---",) * len(_COLUMNS),
+        *(map(cell, _row(one)) for one in gates),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -5,6 +5,7 @@ Each is an execution of type `satisfice.Tick`, which is RUNNING until the run th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -12,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.lineage.reader import RECORD_PROPERTY
 from schemas.tick import Tick
 
-__all__ = ["TICK_TYPE", "put_tick", "ticks"]
+__all__ = ["TICK_TYPE", "newest_first", "put_tick", "ticks"]
 
 TICK_TYPE = "satisfice.Tick"
 _Execution = metadata_store_pb2.Execution
@@ -44,9 +45,11 @@ def put_tick(store: Any, pipeline: str, tick: Tick, execution_id: int | None = N
 
 def ticks(store: Any, pipeline: str) -> list[Tick]:
     """Every tick of a pipeline, the newest first."""
-    found = sorted(store.get_executions_by_type(TICK_TYPE), key=lambda one: int(one.id), reverse=True)
-    return [
-        Tick.model_validate_json(one.custom_properties[RECORD_PROPERTY].string_value)
-        for one in found
-        if one.custom_properties["pipeline"].string_value == pipeline
-    ]
+    return list(newest_first(store, pipeline))
+
+
+def newest_first(store: Any, pipeline: str) -> Iterator[Tick]:
+    """The same, of which only those are read that are asked for."""
+    for one in sorted(store.get_executions_by_type(TICK_TYPE), key=lambda one: int(one.id), reverse=True):
+        if one.custom_properties["pipeline"].string_value == pipeline:
+            yield Tick.model_validate_json(one.custom_properties[RECORD_PROPERTY].string_value)

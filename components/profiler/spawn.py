@@ -71,6 +71,11 @@ class Child:
             return Outcome(None, f"its process ended with status {status} and without a result")
         return Outcome(None, result["problem"]) if "problem" in result else Outcome(result)
 
+    def stop(self) -> None:
+        """Has the process, and whatever it started, killed, and waits for nothing: for a handler of signals."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """Ends the process and whatever it started, if they have not ended yet."""
         if self._process.poll() is None:

@@ -103,7 +103,9 @@ class Report:
         compared = f" Compared with {cell(self.base)}." if self.base else " Compared with nothing."
         parts.append(f"{cell(self.sample)}.{compared}{' ' + cell(self.base_told) if self.base_told else ''}")
         if self.decision is not None:
-            parts.append(gates_markdown(self.gates))
+            parts.append(
+                gates_markdown(self.gates, {"value": "candidate", "champion": "base" if self.base else "champion"})
+            )
         edge = self.decision.edge if self.decision is not None else None
         sections = {
             "Reasons": [cell(one) for one in self.reasons],

@@ -27,9 +27,9 @@ from schemas.tick import Quality
 from serving import payload
 from serving.store import is_remote
 
-__all__ = ["Evaluate", "evaluate", "quality_faults", "quality_of"]
+__all__ = ["MODULE", "Evaluate", "evaluate", "quality_faults", "quality_of"]
 
-_MODULE = "components.evaluator.alone"
+MODULE = "components.evaluator.alone"
 _TIMEOUT_S = 3600.0
 _LEVELS = ("fail", "inconclusive", "not_measured", "pass")
 
@@ -37,10 +37,17 @@ Evaluate = Callable[[Mapping[str, Any]], Outcome]
 """Evaluates a `components.evaluator.alone.Job`, given as plain JSON values."""
 
 
-def evaluate(job: Mapping[str, Any]) -> Outcome:
-    """In a process of its own."""
+def evaluate(job: Mapping[str, Any], begun: Callable[[Child], None] = lambda _: None) -> Outcome:
+    """In a process of its own.
+
+    Args:
+        job: a `components.evaluator.alone.Job`.
+        begun: is given the process, so that it can be stopped.
+    """
     with tempfile.TemporaryDirectory(prefix="satisfice-watch-") as folder:
-        return Child(_MODULE, job, Path(folder), "evaluate").wait(_TIMEOUT_S)
+        child = Child(MODULE, job, Path(folder), "evaluate")
+        begun(child)
+        return child.wait(_TIMEOUT_S)
 
 
 def quality_faults(config: PipelineConfig, columns: Mapping[str, str]) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 
 from components.lineage.reader import Lineage
 from components.lineage.store import open_store
-from components.lineage.ticks import put_tick, ticks
+from components.lineage.ticks import newest_first, put_tick
+from components.profiler.spawn import Child, Outcome
 from runners.local.lock import exclusive, holder
 from runners.schedule.decide import decide
 from runners.schedule.look import check_schedule, look
@@ -57,9 +58,10 @@ class Watch:
     overrides: tuple[str, ...] = ()
     clock: Callable[[], datetime] = _now
     start: Callable[[list[str]], tuple[int, str]] | None = None
-    evaluate: Evaluate = evaluate
+    evaluate: Evaluate | None = None
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _evaluation: Child | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Checks the section.
@@ -125,8 +127,8 @@ class Watch:
 
     def _decided(self, store: Any, running: str) -> Tick:
         config = self.loaded.config
-        previous = next((one for one in ticks(store, config.name) if not one.looked.running), None)
-        looked = look(config, store, self.clock(), running, previous, self.evaluate)
+        previous = next((one for one in newest_first(store, config.name) if not one.looked.running), None)
+        looked = look(config, store, self.clock(), running, previous, self.evaluate or self._evaluate)
         decision = decide(config.name, self.schedule, looked, previous.decision.memory if previous else None)
         return Tick(looked=looked, decision=decision, ended=not decision.retrain)
 
@@ -151,12 +153,25 @@ class Watch:
         finally:
             self._process = None
 
+    def _evaluate(self, job: Mapping[str, Any]) -> Outcome:
+        def begun(child: Child) -> None:
+            self._evaluation = child
+            if self._stopped.is_set():
+                child.stop()
+
+        try:
+            return evaluate(job, begun)
+        finally:
+            self._evaluation = None
+
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:
         def stop(*_: object) -> None:
             self._stopped.set()
             if self._process is not None:
                 self._process.terminate()
+            if self._evaluation is not None:
+                self._evaluation.stop()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -40,6 +40,7 @@ def test_the_comment():
     )
     text = made.markdown()
     assert text.startswith(marker("taxi") + "\n\n### satisfice: taxi would be blocked\n")
+    assert "| verdict | metric | where | candidate | limit | margin | base | interval | n | gate |" in text
     assert "| fail | auc |" in text
     assert "- auc has to rise by 0.05, to 0.75" in text
     assert "- training.epochs: 4 → 1" in text

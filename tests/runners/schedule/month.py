@@ -162,11 +162,15 @@ class Month:
         if self.die:
             self.die = False
             return -9, ""
+        return self.record()
+
+    def record(self, upto: int | None = None) -> tuple[int, str]:
+        """A run, on the window that ends at the newest span or at that one."""
         store = open_store(self.loaded.config.metadata)
         name = f"{self.now:%Y%m%d-%H%M%S}"
         started = int(self.now.timestamp() * 1000)
         run = open_run(store, name, started, "taxi", "{}", self.loaded.digest, "recorded")
-        recorded = _Recorded(store, self.loaded, name, self.folder)
+        recorded = _Recorded(store, self.loaded, name, self.folder, upto)
         outcome, code = recorded.outcome()
         close_run(store, run, outcome, code, [], spans={"spans": recorded.spans})
         self.runs.append((f"{self.now:%d %H:%M}", outcome))
@@ -190,11 +194,12 @@ class _Recorded:
     loaded: LoadedConfig
     run: str
     folder: Path
+    upto: int | None = None
     spans: str = ""
 
     def outcome(self) -> tuple[str, int]:
         config = self.loaded.config
-        found = window(find_spans(config.data.source.path), 7)
+        found = window(find_spans(config.data.source.path), 7, self.upto)
         self.spans = str(found)
         snapshot = Snapshot.of(found.files)
         schema = (self.folder / "schema.pbtxt").read_text()

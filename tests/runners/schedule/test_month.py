@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 from components.lineage.store import open_store
 from components.lineage.ticks import ticks
 from runners.local.lock import exclusive
-from tests.runners.schedule.month import Month
+from schemas.source_path import EPOCH
+from tests.runners.schedule.month import FIRST, Month
 from tests.workbench import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -146,3 +148,15 @@ def test_a_month_without_data(tmp_path: Path) -> None:
     (stray / "v1.csv").write_text("x\n")
     assert "its path holds no date" in month.tick(4, 2).decision.verdict
     assert month.runs == []
+
+
+def test_a_backfill_looks_back(tmp_path: Path) -> None:
+    """A run on an earlier window, though it is the newest, makes nothing of the later spans new."""
+    month = Month(tmp_path / "taxi", BY_SPANS)
+    for day in (1, 2, 3):
+        month.upstream.deliver(day)
+    month.tick(3, 2)
+    month.now += timedelta(hours=1)
+    month.record(upto=(FIRST - EPOCH).days)
+    assert month.runs == [("03 02:00", "pushed"), ("03 03:00", "pushed")]
+    assert month.tick(3, 14).decision.verdict == "did not retrain: no new span, last run 11 h ago"

@@ -17,6 +17,7 @@ import pytest
 from components.lineage.store import open_store
 from components.lineage.ticks import ticks
 from runners.local.lock import exclusive
+from runners.schedule import quality
 from runners.schedule.watch import Watch
 from schemas.load import load_config
 from schemas.tick import Tick
@@ -202,6 +203,17 @@ def test_sigterm_reaches_the_run(elsewhere: Bench) -> None:
     assert tick.decision.retrain
     assert not recorded(elsewhere)[0].ended
     assert watch(elsewhere, Runs()).tick(silent).decision.fired == ("cut_off",)
+
+
+def test_sigterm_reaches_the_evaluation(elsewhere: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended, and told of as what could not be measured."""
+    monkeypatch.setattr(quality, "MODULE", "tests.resources.stops_its_parent")
+    watched = watch(elsewhere, Runs())
+    begun = time.monotonic()
+    with watched._stopping():
+        outcome = watched._evaluate({})
+    assert time.monotonic() - begun < 50
+    assert outcome.problem.startswith("its process was killed by SIGKILL")
 
 
 def test_no_schedule(fresh_taxi: Bench) -> None:

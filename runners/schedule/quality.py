@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.example_gen.spans import versions_of
 from components.gate.decide import Champion, decide
 from components.gate.words import shown
 from components.lineage.files_read import FILES_PROPERTY, FilesRead
@@ -23,6 +24,7 @@ from schemas.config import GatesConfig, PipelineConfig, QualityTrigger
 from schemas.decision import Figure, GateResult
 from schemas.errors import Fault, SatisficeError, close_match
 from schemas.metrics import QUALITY
+from schemas.source_path import uses_spans
 from schemas.tick import Quality
 from serving import payload
 from serving.store import is_remote
@@ -101,7 +103,7 @@ def quality_of(
     if not new:
         reason = f"no rows have come that {served.name} was not made of"
         return Quality(metric=trigger.metric, n=0, verdict="too_few_examples", reason=reason)
-    grown = [file for file in new if file in served.read.digests]
+    grown = _grown(config.data.source.path, new, served.read)
     then = served.figure(trigger.metric)
     outcome = run(
         {
@@ -121,6 +123,14 @@ def quality_of(
     if outcome.result is None:
         return _not_measured(trigger, f"{served.name} could not be evaluated: {outcome.problem}")
     return _judged(trigger, served, then, outcome.result)
+
+
+def _grown(pattern: str, new: list[Path], read: FilesRead) -> list[Path]:
+    """The files of which other content was read for the model: under the same path, or as another version of the span."""
+    known = versions_of(pattern, read.digests) if uses_spans(pattern) else {}
+    return [
+        file for file in new if file in read.digests or (known and known.keys() & versions_of(pattern, [file]).keys())
+    ]
 
 
 def _judged(trigger: QualityTrigger, served: _Served, then: Figure | None, result: Mapping[str, Any]) -> Quality:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from components.lineage.store import open_store
 from components.lineage.ticks import ticks
+from components.profiler.spawn import Outcome
 from runners.local.lock import exclusive
 from schemas.source_path import EPOCH
 from tests.runners.schedule.month import FIRST, Month
@@ -160,3 +163,27 @@ def test_a_backfill_looks_back(tmp_path: Path) -> None:
     month.record(upto=(FIRST - EPOCH).days)
     assert month.runs == [("03 02:00", "pushed"), ("03 03:00", "pushed")]
     assert month.tick(3, 14).decision.verdict == "did not retrain: no new span, last run 11 h ago"
+
+
+def test_rows_of_another_version(tmp_path: Path) -> None:
+    """Of a span that the model was made of count with their eval split alone; those of a new span all do."""
+    month = Month(tmp_path / "taxi", {**SPARING, "new_rows": 600})
+    month.upstream.deliver(1)
+    month.upstream.deliver(2)
+    assert month.tick(2, 2).outcome == "pushed"
+    month.upstream.deliver(2, 2, of=9)
+    month.upstream.deliver(3)
+    jobs: list[Mapping[str, Any]] = []
+    evaluate = month.watch.evaluate
+    assert evaluate is not None
+
+    def kept(job: Mapping[str, Any]) -> Outcome:
+        jobs.append(job)
+        return evaluate(job)
+
+    month.watch.evaluate = kept
+    quality = month.tick(3, 2).looked.quality
+    assert [Path(file).parent.name for file in jobs[0]["grown"]] == ["2025-11-02"]
+    assert [Path(file).parent.name for file in jobs[0]["files"]] == ["2025-11-03"]
+    assert quality is not None
+    assert 330 < (quality.n or 0) < 400  # 300 and about two of ten of 300

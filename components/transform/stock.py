@@ -14,6 +14,8 @@ from components.code import OUR_PACKAGES
 
 __all__ = ["transform"]
 
+_INSTALLED = frozenset(("site-packages", "dist-packages"))
+
 
 def transform(
     context: Any,
@@ -58,9 +60,15 @@ def _own_modules(name: str) -> Iterator[ModuleType]:
     """The user's module and what it has imported from beside it; none where it is installed, as it is for every worker."""
     module = importlib.import_module(name)
     file = Path(module.__file__ or "")
+    if _is_installed(name, file):
+        return
     root = file.parents[name.count(".") + (file.name == "__init__.py")]
     for other, loaded in list(sys.modules.items()):
         place = Path(getattr(loaded, "__file__", None) or "/")
-        installed = {"site-packages", "dist-packages"} & set(place.parts) or other.partition(".")[0] in OUR_PACKAGES
-        if place.is_relative_to(root) and not installed and loaded.__name__ == other:
+        if place.is_relative_to(root) and not _is_installed(other, place) and loaded.__name__ == other:
             yield loaded
+
+
+def _is_installed(name: str, file: Path) -> bool:
+    """Whether a module comes with a package, or with ours."""
+    return name.partition(".")[0] in (*OUR_PACKAGES, "runners") or not _INSTALLED.isdisjoint(file.parts)

@@ -30,6 +30,7 @@ from components.tflite.evaluator import TFLiteEvaluator
 from components.tflite.exporter import TFLiteExporter
 from components.trainer.run import custom_config
 from components.transform.component import Transform
+from components.tuner.component import Tuner
 from pipeline.user_module import UserModule
 from schemas.config import PipelineConfig, TFLiteConfig, config_digest
 
@@ -89,6 +90,7 @@ def create_pipeline(
             preprocessing_fn=module.preprocessing_fn,
             fingerprint=module.preprocessing_fingerprint,
         )
+        tuner = _tuner(config, module, examples, transform, schema) if config.training.searches else None
         warm_start = _warm_start(config) if config.training.warm_start == "champion" else None
         trainer = Trainer(
             run_fn="components.trainer.run.run_fn",
@@ -98,6 +100,7 @@ def create_pipeline(
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["validate"]),
             base_model=warm_start.outputs["champion"] if warm_start else None,
+            hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
             custom_config=custom_config(
                 config.model, config.training, module.build_model_fingerprint, config.export.tflite
             ),
@@ -157,7 +160,7 @@ def create_pipeline(
         pipeline_root=root,
         components=[
             examples, statistics, schema, *([baseline] if data.validate_.drift else []), data_gate, transform,
-            *([warm_start] if warm_start else []), trainer, champion, evaluator, *profilers,
+            *([tuner] if tuner else []), *([warm_start] if warm_start else []), trainer, champion, evaluator, *profilers,
             *(files.nodes if files else ()), gate, pusher
         ],
         enable_cache=True,
@@ -181,6 +184,19 @@ class _Files:
     def for_gate(self, tflite: TFLiteConfig) -> TFLiteFiles:
         served = self.devices.outputs["served"] if self.devices else None
         return TFLiteFiles(self.exporter.outputs["tflite"], self.evaluator.outputs["profile"], tflite, served)
+
+
+def _tuner(config: PipelineConfig, module: UserModule, examples: Any, transform: Any, schema: Any) -> Tuner:
+    return Tuner(
+        examples.outputs["examples"],
+        transform.outputs["transform_graph"],
+        schema.outputs["schema"],
+        config.model,
+        config.training,
+        config.gates,
+        config.export.tflite,
+        module.build_model_fingerprint,
+    )
 
 
 def _warm_start(config: PipelineConfig) -> Resolver:

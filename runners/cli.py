@@ -125,6 +125,7 @@ def validate(
 
         plan = make_plan(loaded.config.training, find_machine())
         read = data_read(loaded.config.data.source)
+        searches = _search_lines(loaded.config)
         if as_json:
             _print_json(
                 {
@@ -134,14 +135,15 @@ def validate(
                     "module": module.name,
                     "data": read,
                     "training": plan.as_dict(),
+                    "tuning": searches,
                 }
             )
         else:
             typer.echo(f"{config}: no faults. Pipeline {loaded.config.name!r}, digest {loaded.digest[:12]}.")
             typer.echo(data_line(read))
             typer.echo(f"training: {plan}")
-            for reason in plan.reasons:
-                typer.echo(f"  {reason}")
+            for line in [*(f"  {reason}" for reason in plan.reasons), *searches]:
+                typer.echo(line)
 
 
 @app.command()
@@ -202,7 +204,7 @@ def show(
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
     every_slice: Annotated[
-        bool, typer.Option("--all", help="Every slice of every gate, every limit on drift.")
+        bool, typer.Option("--all", help="Every slice of every gate, every limit on drift, every trial.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -214,15 +216,18 @@ def show(
         nodes = lineage.nodes(found)
         decision, push = lineage.decision(found.run_id), lineage.push_result(found.run_id)
         data_decision = lineage.data_decision(found.run_id)
+        from runners.leaderboard import leaderboard, search_of
         from runners.notes import training_of
 
         trained = training_of(nodes)
+        searched = search_of(nodes)
         if as_json:
             _print_json(
                 {
                     "run": {**found.summary(), "config": json.loads(found.config)},
                     "nodes": [_node_json(node) for node in nodes],
                     "training": trained,
+                    "tuning": searched.model_dump(mode="json") if searched else None,
                     "data_decision": data_decision.model_dump(mode="json") if data_decision else None,
                     "decision": decision.model_dump(mode="json") if decision else None,
                     "push": push.model_dump(mode="json") if push else None,
@@ -235,7 +240,8 @@ def show(
         console = console_on(sys.stdout)
         console.print(runs_table([found]))
         console.print(nodes_table(nodes))
-        for part in [*spans_lines(found), *training_report(trained), *data_report(data_decision, every=every_slice)]:
+        tables = [*spans_lines(found), *leaderboard(searched, every=every_slice), *training_report(trained)]
+        for part in [*tables, *data_report(data_decision, every=every_slice)]:
             console.print(part)
         if decision:
             console.print(*decision_tables(decision, every_slice=every_slice), sep="\n")
@@ -448,6 +454,7 @@ def doctor(as_json: Json = False) -> None:
 def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbose: bool, debug: bool) -> int:
     from rich.markup import escape
 
+    from runners.leaderboard import leaderboard, search_of
     from runners.local.quiet import noise_to, without_empty
     from runners.run import begin, default_root
     from runners.run import run as run_pipeline
@@ -471,7 +478,8 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
         if as_json:
             screen.write(json.dumps(_run_json(result), indent=2) + "\n")
         else:
-            for part in data_report(result.data_decision):
+            searched = search_of(node.record for node in result.nodes)
+            for part in [*data_report(result.data_decision), *leaderboard(searched)]:
                 console.print(part)
             if result.decision:
                 console.print(*decision_tables(result.decision), sep="\n")
@@ -535,9 +543,21 @@ def _can_make(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
+def _search_lines(config: Any) -> list[str]:
+    """What `validate` says of the search for hyperparameters; nothing where there is none."""
+    if not config.training.searches:
+        return []
+    from components.trainer.strategy import find_machine
+    from components.tuner.search import Sections, described
+
+    return described(Sections(config.model, config.training, config.gates, config.export.tflite), find_machine())
+
+
 def _run_json(result: Any) -> dict[str, Any]:
+    from runners.leaderboard import search_of
     from runners.notes import note_of
 
+    searched = search_of(node.record for node in result.nodes)
     return {
         "run": result.run_id,
         "outcome": result.outcome,
@@ -555,6 +575,7 @@ def _run_json(result: Any) -> dict[str, Any]:
             }
             for node in result.nodes
         ],
+        "tuning": searched.model_dump(mode="json") if searched else None,
         "data_decision": result.data_decision.model_dump(mode="json") if result.data_decision else None,
         "decision": result.decision.model_dump(mode="json") if result.decision else None,
         "push": result.push.model_dump(mode="json") if result.push else None,

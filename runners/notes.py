@@ -111,6 +111,10 @@ def _lacking(properties: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _tuner(outputs: dict[str, OutputRecord]) -> str:
+    return str(outputs["tuner_results"].properties.get("summary", "")) if "tuner_results" in outputs else ""
+
+
 def _trainer(outputs: dict[str, OutputRecord]) -> str:
     record = _training(outputs)
     if not record:
@@ -192,6 +196,7 @@ _TELLERS = {
     "Baseline": _baseline,
     "DataGate": _data_gate,
     "Trainer": _trainer,
+    "Tuner": _tuner,
     "Champion": _champion,
     "Profiler": _profiler,
     "TFLiteExporter": _tflite_exporter,

@@ -61,7 +61,6 @@ LATER: tuple[Later, ...] = (
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
     Later("push.edge.base_path", "remote stores of files for devices", refuses=_is_remote, instead=_LOCAL),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
-    Later("training.tune", "the search for hyperparameters"),
     Later(
         "push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=f"{_LOCAL}, or gs://BUCKET"
     ),

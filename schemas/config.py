@@ -38,6 +38,7 @@ __all__ = [
     "ChampionGate",
     "ClusteringConfig",
     "DataConfig",
+    "DimensionConfig",
     "EarlyStoppingConfig",
     "EdgeConfig",
     "ExportConfig",
@@ -59,6 +60,7 @@ __all__ = [
     "TFLiteConfig",
     "TrainingConfig",
     "TriggersConfig",
+    "TuneConfig",
     "ValidateConfig",
     "config_digest",
     "seconds_of",
@@ -268,13 +270,103 @@ class EarlyStoppingConfig(Section):
     mode: Literal["auto", "min", "max"] = "auto"
 
 
-class TuneConfig(Section):
-    """Search for hyperparameters before training."""
+Number = Annotated[int | float, _expect("a number")]
 
-    trials: Positive = 20
+
+class DimensionConfig(Section):
+    """The values that a hyperparameter may take: `choices`, or all from `min` to `max`.
+
+    `step`: counted from `min`; `log`: drawn evenly in the logarithm. Where `min`, `max` and `step` are whole numbers, so
+    are the values. A choice may be any value that a hyperparameter can have, a list too.
+    """
+
+    choices: tuple[JsonValue, ...] | None = None
+    min: Number | None = None
+    max: Number | None = None
+    step: Number | None = None
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the values of a range are whole numbers."""
+        return all(isinstance(one, int) for one in (self.min, self.max, self.step) if one is not None)
+
+    @model_validator(mode="after")
+    def _choices_or_range(self) -> Self:
+        ends = [name for name in ("min", "max") if getattr(self, name) is not None]
+        if self.choices is None and len(ends) < 2:
+            has = f"has {ends[0]} alone" if ends else "has neither choices nor min and max"
+            raise _refusal(has, "choices, or min and max")
+        ranged = [*ends, *(["step"] if self.step is not None else []), *(["log"] if self.log else [])]
+        if self.choices is not None and ranged:
+            raise _refusal(f"has choices and {' and '.join(ranged)}", "choices alone, or min and max")
+        if self.choices is not None and len({json.dumps(one, sort_keys=True) for one in self.choices}) < 2:
+            raise _refusal("leaves nothing to choose", "at least two different choices")
+        return self
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> Self:
+        if self.min is None or self.max is None:
+            return self
+        if self.min >= self.max:
+            raise _refusal(f"min {self.min} is not below max {self.max}", "min below max")
+        if self.log and self.min <= 0:
+            raise _refusal(f"log: true with min {self.min}", "min above 0, which has a logarithm")
+        if self.log and self.step is not None:
+            raise _refusal("has log and step", "one of them")
+        if self.step is not None and not 0 < self.step <= self.max - self.min:
+            raise _refusal(
+                f"step {self.step} does not fit between {self.min} and {self.max}",
+                "more than 0, and no more than max - min",
+            )
+        return self
+
+
+_LOSS = "loss"
+
+
+class TuneConfig(Section):
+    """Search for hyperparameters before training.
+
+    `trials`: how many are trained; 0 leaves the search out. `objective`: a metric with which the model is compiled, or
+    `loss`, on the `validate` split. `mode`: which way it is better, for a metric of your own; `auto` knows the loss and the
+    metrics that gates can name. `space`: by name of `model.hyperparameters`. `parallel`: trials at once, a process each;
+    `auto` takes as many as there are GPUs, or else processors.
+    """
+
+    trials: NotNegative = 20
     objective: Text
-    space: dict[str, JsonValue]
+    mode: Literal["auto", "min", "max"] = "auto"
+    space: Annotated[dict[Text, DimensionConfig], Field(min_length=1)]
     parallel: AutoOrPositive = "auto"
+
+    @property
+    def better(self) -> Literal["min", "max"]:
+        """Which way the objective is better."""
+        if self.mode != "auto":
+            return self.mode
+        higher = self.objective in QUALITY and QUALITY[self.objective].better == "higher"
+        return "max" if higher else "min"
+
+    @model_validator(mode="after")
+    def _objective_has_a_direction(self) -> Self:
+        name = self.objective
+        known = [_LOSS, *(metric for metric, one in QUALITY.items() if one.better != "neither")]
+        if name in PROFILED:
+            raise _refusal(
+                f"objective: {name} is a figure of the payload, which a gate limits",
+                "a metric of quality, such as 'auc'",
+            )
+        if name.startswith("val_"):
+            bare = name.removeprefix("val_")
+            raise _refusal(f"objective: {name} names the split, which is always validate", f"objective: {bare}")
+        if self.mode == "auto" and name not in known:
+            raise _refusal(
+                f"objective: {name} is not known to be better when it is higher, or when it is lower",
+                "'loss' or a metric that gates can name, such as 'auc'; or mode: max, or min, for one of your own",
+                close_match(name, known),
+            )
+        return self
 
 
 class TrainingConfig(Section):
@@ -316,7 +408,17 @@ class TrainingConfig(Section):
         refusal = refused_setting(self)
         if refusal:
             raise _refusal(refusal.problem, refusal.expected)
+        if self.searches and self.strategy == "tpu":
+            raise _refusal(
+                "tune is given with strategy: tpu; a trial trains on one CPU or GPU",
+                "another strategy, or tune left out",
+            )
         return self
+
+    @property
+    def searches(self) -> bool:
+        """Whether hyperparameters are searched for."""
+        return self.tune is not None and self.tune.trials > 0
 
 
 class PruningConfig(Section):
@@ -1074,6 +1176,26 @@ class PipelineConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _space_is_of_the_model(self) -> Self:
+        known = self.model.hyperparameters
+        for name, dimension in self.training.tune.space.items() if self.training.tune else ():
+            if name not in known:
+                names = ", ".join(known) or "nothing yet"
+                raise _refusal(
+                    f"training.tune.space names {name!r}, which model.hyperparameters does not have",
+                    f"one of {names}; or give it a value there first",
+                    close_match(name, known),
+                )
+            kinds = {_kind_of(one) for one in (dimension.choices or (dimension.min,))}
+            if known[name] is not None and kinds - {_kind_of(known[name]), "null"}:
+                raise _refusal(
+                    f"training.tune.space.{name} offers {', '.join(sorted(kinds))}, and model.hyperparameters.{name} is "
+                    f"{_kind_of(known[name])}",
+                    f"{_kind_of(known[name])} in both",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _drift_has_limits(self) -> Self:
         if self.schedule and self.schedule.triggers.drift and not self.data.validate_.drift:
             raise _refusal(
@@ -1085,6 +1207,12 @@ class PipelineConfig(Section):
     def canonical(self) -> dict[str, Any]:
         """The configuration as plain JSON values, every default spelled out, keys as they stand in the file."""
         return self.model_dump(mode="json")
+
+
+def _kind_of(value: JsonValue) -> str:
+    """The kind of a hyperparameter's value, in words."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    return "null" if value is None else kinds[type(value)]
 
 
 def config_digest(config: Section) -> str:

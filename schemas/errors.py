@@ -11,6 +11,7 @@
     |-- RootLockedError            1   another run holds the same pipeline root
     |-- InterpreterError         1   a `.tflite` file does not load, or does not run, in LiteRT's interpreter
     |-- ApprovalError              1   a decision cannot be approved or rejected
+    |-- TuningError                1   no trial of a search can ship, or none could be trained
     |-- KubeflowError              1   the API of Kubeflow Pipelines cannot be reached, or refuses
     `-- StoreError                 1   the version store refuses or cannot act
         |-- StoreBusyError         1   another publisher holds the base path's lock
@@ -50,6 +51,7 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "SupersededError",
+    "TuningError",
     "UserModuleError",
     "close_match",
     "find_cause",
@@ -227,6 +229,10 @@ class InterpreterError(SatisficeError):
 
 class ApprovalError(SatisficeError):
     """A decision cannot be approved or rejected: it waits for nobody, or no longer."""
+
+
+class TuningError(SatisficeError):
+    """A search for hyperparameters has no winner: every trial violates a gate, or none could be trained."""
 
 
 class KubeflowError(SatisficeError):

@@ -20,5 +20,6 @@ __all__ = [
     "scope",
     "servers",
     "strategy",
+    "tuned",
     "warm_start",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -29,7 +29,7 @@ from schemas.metrics import QUALITY
 from schemas.strategies import FLOAT32
 from schemas.user_model import BuildModel
 
-__all__ = ["Course", "Fitted", "fit", "keras_for", "seeded"]
+__all__ = ["Course", "Fitted", "Watch", "built", "fit", "keras_for", "mode_of", "seeded"]
 
 _KERAS = {"tf_keras": "tf_keras", "keras3": "keras"}
 _NUMBER = re.compile(r"_\d+$")
@@ -38,6 +38,16 @@ _LOW = ("loss", "error", "mae", "mape", "mse", "msle", "rmse")
 """How Keras and its users name metrics, beside those that a gate may have."""
 _STEPS_PER_EXECUTION = 10
 """Small models are bound by the cost of a call from Python; ten steps a call took 80 % off it (batch 256)."""
+
+
+class Watch(Protocol):
+    """Whoever may end a training: a search that has better ones."""
+
+    def built(self, model: Any) -> None:
+        """Told of the model before it is trained; what is raised here ends the training."""
+
+    def epoch(self, number: int, figures: Mapping[str, float]) -> bool:
+        """Told of the figures that were logged in an epoch, counted from 0; whether another may begin."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class Course:
         champion: from whose weights the training begins; None where that is not asked for.
         curves: folder in which TensorBoard will look for them; None where this process writes none.
         shared: folder by which the workers of a synchronous cluster agree on when to stop; None where there is one process.
+        watch: who may end it; None where nobody may.
     """
 
     scope: Scope = field(default_factory=Scope)
@@ -64,6 +75,7 @@ class Course:
     champion: Champion | None = None
     curves: Path | None = None
     shared: Path | None = None
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -159,13 +171,15 @@ def fit(
     steps = max(1, batches // (max(1, left) if course.epochs_in_train else 1))  # none where all is done
 
     def build() -> Any:
-        return _build(build_model, keras, layout, hyperparameters)
+        return built(build_model, keras, layout, hyperparameters)
 
     with course.scope():
         with policy(keras, course.precision):
             model = build()
         if course.precision != FLOAT32:
             answer_in_float32(_where(build_model), keras, model, layout)
+        if course.watch is not None:
+            course.watch.built(model)
         _set_up(model, training, steps, course)
         begun = not (course.state.epochs or course.state.step)
         warm_start = begin_from(course.champion, model, assign=begun) if course.champion else None
@@ -241,7 +255,13 @@ def _train(
                 initial_epoch=part.epochs[0],
                 epochs=part.epochs[1],
                 steps_per_epoch=part.steps,
-                callbacks=[*_stopping(keras, training, early), measuring, *([keeper] if keeper else []), reporter],
+                callbacks=[
+                    *_stopping(keras, training, early),
+                    *([_watching(keras, course.watch)] if course.watch else []),
+                    measuring,
+                    *([keeper] if keeper else []),
+                    reporter,
+                ],
                 shuffle=False,  # the data set does that
                 verbose=0,
             )
@@ -294,7 +314,12 @@ def _where(build_model: BuildModel) -> str:
     return f"module {getattr(build_model, '__module__', '?')}"
 
 
-def _build(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparameters: Mapping[str, Any]) -> Any:
+def built(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparameters: Mapping[str, Any]) -> Any:
+    """The user's model, untrained.
+
+    Raises:
+        UserModuleError: as `fit`.
+    """
     where = _where(build_model)
     try:
         model = build_model(keras, layout.features, hyperparameters)
@@ -325,6 +350,17 @@ def _stopping(keras: ModuleType, training: TrainingConfig, early: Any) -> list[A
     return [keras.callbacks.LambdaCallback(on_epoch_end=check), early]
 
 
+def _watching(keras: ModuleType, watch: Watch) -> Any:
+    """What ends the training where whoever watches wants it ended."""
+
+    class Watching(keras.callbacks.Callback):  # type: ignore[name-defined]
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if not watch.epoch(epoch, {name: float(value) for name, value in (logs or {}).items()}):
+                self.model.stop_training = True
+
+    return Watching()
+
+
 def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> Any:
     """What stops the training, and knows the best weights."""
 
@@ -333,7 +369,7 @@ def _early_stopping(keras: ModuleType, early: EarlyStoppingConfig) -> Any:
             """Leaves the weights: the end of a call of `fit` need not be the end of the training."""
 
     return Stopping(
-        monitor=early.metric, mode=_mode(early) or "min", patience=early.patience, restore_best_weights=True
+        monitor=early.metric, mode=mode_of(early) or "min", patience=early.patience, restore_best_weights=True
     )
 
 
@@ -366,7 +402,7 @@ def _reporter(keras: ModuleType, training: TrainingConfig, steps: int, *, done: 
     return Reporter()
 
 
-def _mode(early: EarlyStoppingConfig) -> str | None:
+def mode_of(early: EarlyStoppingConfig) -> str | None:
     """`max` where a metric should be high, `min` where it should be low, by its name; None where that does not tell.
 
     Keras numbers equal names.
@@ -392,7 +428,7 @@ def _check_watched(early: EarlyStoppingConfig, logs: Mapping[str, Any]) -> None:
             got=metric,
             remedy=f"Did you mean {guess!r}?" if guess else "Add the metric where build_model compiles the model.",
         )
-    if _mode(early) is None:
+    if mode_of(early) is None:
         raise SatisficeError(
             "training.early_stopping.metric",
             "is not known to be better when it is higher, or when it is lower",

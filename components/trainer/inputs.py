@@ -13,7 +13,10 @@ from components.trainer.blocks import Blocks, window
 from schemas.errors import DataError, close_match
 from schemas.user_model import Feature
 
-__all__ = ["Layout", "as_column", "block_rows", "dataset", "layout_of", "steps_of"]
+__all__ = ["VALIDATION_ROWS", "Layout", "as_column", "block_rows", "dataset", "layout_of", "steps_of"]
+
+VALIDATION_ROWS = 1024
+"""A batch of validation at least, which keeps no gradients."""
 
 _BLOCK_BYTES = 1 << 20
 _WINDOW_BYTES = 64 << 20

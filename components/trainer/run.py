@@ -22,7 +22,7 @@ from components.trainer.compress import Compressed, compress, compression_of
 from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import Course, Fitted, fit, keras_for, seeded
 from components.trainer.golden import first_records, write_requests
-from components.trainer.inputs import Layout, block_rows, dataset, layout_of
+from components.trainer.inputs import VALIDATION_ROWS, Layout, block_rows, dataset, layout_of
 from components.trainer.member import as_work
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.reference import read_reference, write_reference
@@ -30,6 +30,7 @@ from components.trainer.resume import Resume, key_of
 from components.trainer.rows import Reader, rows_stated
 from components.trainer.scope import machine_of_tensorflow, prepare, serve
 from components.trainer.strategy import Member, Plan, find_machine, make_plan, with_replicas
+from components.trainer.tuned import TUNED, tuned
 from components.trainer.warm_start import read_champion, vocabularies_changed
 from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
@@ -38,8 +39,6 @@ from serving import payload
 
 __all__ = ["custom_config", "run_fn"]
 
-_VALIDATION_ROWS = 1024
-"""A batch of validation at least, which keeps no gradients."""
 _USAGE = ".usage.json"
 
 
@@ -57,7 +56,8 @@ def custom_config(
     compression = compression_of(tflite)
     return {
         "model": model.model_dump_json(by_alias=True),
-        "training": training.model_dump_json(by_alias=True),
+        # The search has been made when this node begins: what came of it is an input.
+        "training": training.model_copy(update={"tune": None}).model_dump_json(by_alias=True),
         "build_model_fingerprint": fingerprint,
         **({"compression": compression.model_dump_json()} if compression else {}),
         "code_fingerprint": code_fingerprint("components.trainer", "serving", "schemas"),
@@ -70,6 +70,7 @@ def run_fn(fn_args: Any) -> None:
     Args:
         fn_args: TFX's `FnArgs`; its `custom_config` is made by `custom_config` above.
     """
+    fn_args.custom_config = tuned(fn_args.custom_config, fn_args.hyperparameters)
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
     machine = machine_of_tensorflow()
     plan = make_plan(training, machine)
@@ -143,6 +144,7 @@ def train(fn_args: Any, plan: Plan) -> None:
         **({"compression": small.record} if small else {}),
         "serving_features": names,
         "parameters": int(model.count_params()),
+        **({"hyperparameters": model_config.hyperparameters} if TUNED in fn_args.custom_config else {}),
         "digest": payload.digest(fn_args.serving_model_dir),
     }
     _write(run_dir, record)
@@ -202,7 +204,7 @@ def _fit(
     """Reads both splits once, trains, makes the model smaller where that is asked for, and keeps its reference."""
     batch, replicas = training.global_batch_size, plan.replicas
     even_first = replicas > 1 and training.backend == "keras3"
-    held_out_batch = batch if even_first else max(batch, _VALIDATION_ROWS)
+    held_out_batch = batch if even_first else max(batch, VALIDATION_ROWS)
     stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
     train = reader.read(
         fn_args.train_files, block_rows(layout, batch), budget, folder / "train.arrow", stated.get("train")

@@ -26,6 +26,9 @@ from schemas.load import LoadedConfig, load_config
 
 __all__ = ["check_change"]
 
+_TRIALS = 3
+"""Of a search for hyperparameters."""
+
 _OUTCOMES: dict[int, Outcome] = {0: "would_push", 3: "would_block"}
 """By the exit code of `satisfice run`."""
 
@@ -54,7 +57,7 @@ def check_change(loaded: LoadedConfig, base: str, rows: int, overrides: tuple[st
     with tempfile.TemporaryDirectory(prefix="satisfice-ci-") as folder:
         place = _Place(Path(folder), loaded.config, overrides)
         sample = place.sample(rows)
-        told = _Told(loaded.config.name, sample)
+        told = _Told(loaded.config.name, sample, _cut(loaded.config))
         if not base or repository is None or kept is not None:
             ran = place.run(loaded.file, repository)
             return told.report(ran, base=base) if kept is None else told.beside(ran, kept, loaded.config)
@@ -98,6 +101,7 @@ class _Told:
 
     pipeline: str
     sample: Sample
+    cut: str = ""
 
     def report(self, ran: _Ran, *, base: str, **others: Any) -> Report:
         decision, data = ran.answer.get("decision"), ran.answer.get("data_decision")
@@ -117,7 +121,7 @@ class _Told:
 
     @property
     def words(self) -> str:
-        return f"{self.sample.rows:,} of {self.sample.of:,} rows (data {self.sample.fingerprint[:12]})"
+        return f"{self.sample.rows:,} of {self.sample.of:,} rows (data {self.sample.fingerprint[:12]}){self.cut}"
 
     def beside(self, ran: _Ran, kept: Kept, config: PipelineConfig) -> Report:
         """With every comparison judged against a decision that was kept."""
@@ -188,13 +192,15 @@ class _Place:
 
     def _options(self, file: Path) -> list[str]:
         """Of the run. The whole section `push` is another: no base path, device or server that is configured is met."""
-        push = load_config(file, self.overrides).config.push
+        config = load_config(file, self.overrides).config
+        push = config.push
         serving = {"base_path": str(self.folder / "serving"), "server_version": push.serving.server_version}
         values = {
             "data.source": {"format": "arrow", "path": str(self._sampled)},
             "push": {"serving": serving, **({"edge": {"base_path": str(self.folder / "edge")}} if push.edge else {})},
             "metadata": {"sqlite": {"path": str(self.folder / "metadata.db")}},
             "gates.approval": "none",
+            **({"training.tune.trials": _trials_of(config)} if config.training.searches else {}),
         }
         given = [*self.overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())]
         return ["--root", str(self.folder / "root"), "--json", *(word for one in given for word in ("--set", one))]
@@ -227,6 +233,21 @@ def _changed_data(then: LoadedConfig, now: LoadedConfig) -> tuple[str, ...]:
     told += [f"{name} is gone" for name in before if name not in after]
     told += [f"{name} holds something else" for name in after if name in before and after[name] != before[name]]
     return (*sorted(told), "both sides ran on rows of the changed data") if told else ()
+
+
+def _cut(config: PipelineConfig) -> str:
+    """What is told of a search that is cut short."""
+    tune, trials = config.training.tune, _trials_of(config)
+    return (
+        f"; the search for hyperparameters was cut to {trials} of {tune.trials} trials"
+        if tune and trials < tune.trials
+        else ""
+    )
+
+
+def _trials_of(config: PipelineConfig) -> int:
+    """How many trials a search is cut to: enough to see that it works."""
+    return min(config.training.tune.trials, _TRIALS) if config.training.tune else 0
 
 
 def _configuration(file: Path, base: str, overrides: tuple[str, ...]) -> LoadedConfig:

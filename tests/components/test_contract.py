@@ -33,7 +33,16 @@ from components.statistics_gen.component import StatisticsGen
 from components.tflite.evaluator import TFLiteEvaluator
 from components.tflite.exporter import TFLiteExporter
 from components.transform.component import Transform
-from schemas.config import GatesConfig, PushConfig, SourceConfig, TFLiteConfig, ValidateConfig
+from components.tuner.component import Tuner
+from schemas.config import (
+    GatesConfig,
+    ModelConfig,
+    PushConfig,
+    SourceConfig,
+    TFLiteConfig,
+    TrainingConfig,
+    ValidateConfig,
+)
 from tests.workbench import REPOSITORY
 
 
@@ -111,6 +120,18 @@ COMPONENTS: dict[str, Callable[[], base_component.BaseComponent]] = {
         channel(standard_artifacts.Schema),
         eval_config(GatesConfig.model_validate({"optimize": {"metric": "auc"}}), "label", "tflite"),
         channel(standard_artifacts.PushedModel),
+    ),
+    "Tuner": lambda: Tuner(
+        channel(standard_artifacts.Examples),
+        channel(standard_artifacts.TransformGraph),
+        channel(standard_artifacts.Schema),
+        ModelConfig(module="pipeline.models.taxi", label="big_tipper", hyperparameters={"dropout": 0.1}),
+        TrainingConfig.model_validate_json(
+            '{"tune": {"objective": "auc", "space": {"dropout": {"min": 0, "max": 1}}}}'
+        ),
+        GatesConfig.model_validate({"optimize": {"metric": "auc"}}),
+        TFLiteConfig(),
+        "c0ffee",
     ),
 }
 each = pytest.mark.parametrize("name", COMPONENTS)

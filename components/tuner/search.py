@@ -1,0 +1,487 @@
+"""The search: hands trials out to workers, ends the bad ones, and finds the best that the gates would let pass.
+
+What is known of each trial stands in the study's journal as soon as it ends, so that a search that is cut off goes on with
+what it had. Imports neither TFX nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from components import progress
+from components.process import sigterm_raised
+from components.trainer.strategy import Machine
+from components.tuner.constraints import Constraint, at_build, constraints_of, left_to_the_gate, violations
+from components.tuner.crew import Crew, Heard
+from components.tuner.measure import figures_of, of_files, of_saved_model
+from components.tuner.space import size_of
+from components.tuner.study import Asked, Rules, Study
+from schemas.config import GatesConfig, ModelConfig, TFLiteConfig, TrainingConfig, TuneConfig
+from schemas.errors import TuningError, shorten
+from schemas.tuning import Search, Trial, ranked
+
+__all__ = ["Files", "Places", "Sections", "described", "places_for", "search", "without_winner"]
+
+_ATTEMPTS = 2
+"""Of a trial whose process is killed; a second death is taken for its own doing."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What the configuration says.
+
+    Attributes:
+        model, training, gates, tflite: its sections; `training` with a search.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig
+    gates: GatesConfig
+    tflite: TFLiteConfig | None = None
+
+    @property
+    def tune(self) -> TuneConfig:
+        """The search."""
+        assert self.training.tune is not None
+        return self.training.tune
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is read.
+
+    Attributes:
+        examples: folder of the raw examples; of its splits, `train` and `validate` are read.
+        transform_graph: folder.
+        schema: file.
+        path: of imports, where the user's module may lie.
+    """
+
+    examples: Path
+    transform_graph: Path
+    schema: Path
+    path: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where trials are trained.
+
+    Attributes:
+        environments: of each worker, what is its own.
+        threads: of each, for the operations of a step; 0 leaves it to TensorFlow.
+    """
+
+    environments: tuple[Mapping[str, str], ...]
+    threads: int
+
+
+def places_for(tune: TuneConfig, machine: Machine, visible: str | None = None) -> Places:
+    """A place for each trial at once: a GPU where there are any, taken in turns, or else a share of the processors.
+
+    Args:
+        tune: the configuration's section.
+        machine: what there is.
+        visible: CUDA_VISIBLE_DEVICES of this process.
+    """
+    asked = (machine.gpus or machine.cpus) if tune.parallel == "auto" else tune.parallel
+    count = max(1, min(asked, tune.trials))
+    if machine.gpus:
+        names = [name.strip() for name in (visible or "").split(",") if name.strip()] or [
+            str(index) for index in range(machine.gpus)
+        ]
+        return Places(tuple({"CUDA_VISIBLE_DEVICES": names[index % len(names)]} for index in range(count)), 0)
+    return Places(({"CUDA_VISIBLE_DEVICES": "-1"},) * count, max(1, machine.cpus // count))
+
+
+def described(sections: Sections, machine: Machine) -> list[str]:
+    """A search that has not begun, in a few lines."""
+    tune, places = sections.tune, places_for(sections.tune, machine)
+    threads = f", {'one thread' if places.threads == 1 else f'{places.threads} threads'} each" if places.threads else ""
+    size = size_of(tune.space)
+    sets = f" ({size:,} sets)" if size is not None else ""
+    lines = [
+        f"tuning: {tune.trials} trials for {tune.objective} ({tune.better}) over {', '.join(tune.space)}{sets}; "
+        f"{len(places.environments)} at once{threads}"
+    ]
+    if sections.training.strategy not in ("auto", "one_device"):
+        lines.append(f"  trials train on one device each, whatever {sections.training.strategy} makes of the winner")
+    if sections.training.warm_start != "none":
+        lines.append("  trials begin from scratch, the training of the winner from the champion's weights")
+    held = [one.gate for one in constraints_of(sections.gates)]
+    if held:
+        lines.append(f"  a trial cannot win that does not meet {', '.join(held)}")
+    return lines
+
+
+def search(
+    sections: Sections,
+    files: Files,
+    places: Places,
+    folder: Path,
+    *,
+    sampler: Literal["tpe", "random"] = "tpe",
+    prunes: bool = True,
+    most_epochs: int | None = None,
+) -> Search:
+    """Searches, or goes on with a search that was cut off.
+
+    Args:
+        sections: of the configuration.
+        files: to read.
+        places: to train in.
+        folder: of this search alone; what is in it is gone on with.
+        sampler, prunes: as `Rules`.
+        most_epochs: after which no further trial begins, over all of them; None for no such end.
+
+    Raises:
+        TuningError: no trial satisfies the gates, none could be trained, or the model does not log the objective.
+        DataError: there is nothing to learn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    training, tune = sections.training, sections.tune
+    rules = Rules(tune.space, tune.better, training.seed, tune.trials, training.epochs, sampler, prunes)
+    study = Study(folder / "study.log", rules)
+    study.begin_with(sections.model.hyperparameters)
+    work = {
+        "model": sections.model.model_dump_json(by_alias=True),
+        "training": training.model_dump_json(by_alias=True),
+        "train_files": [str(files.examples / "Split-train" / "*")],
+        "validate_files": [str(files.examples / "Split-validate" / "*")],
+        "transform_graph": str(files.transform_graph),
+        "schema": str(files.schema),
+        "path": list(files.path),
+        "threads": places.threads,
+        "parallel": len(places.environments),
+        "rows": str(folder / "rows"),
+    }
+    with sigterm_raised(), Crew(work, places.environments, folder / "workers") as crew:
+        return _Session(sections, files, places, folder, study, crew, most_epochs).run()
+
+
+@dataclass
+class _Running:
+    """A trial that a worker has.
+
+    Attributes:
+        asked: what was proposed.
+        attempts: how often it was begun.
+        began: when, the last time.
+        epochs, figures: heard of it so far.
+        ended: how it will end, and why, where that was decided on the way.
+    """
+
+    asked: Asked
+    attempts: int = 1
+    began: float = field(default_factory=time.monotonic)
+    epochs: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Session:
+    sections: Sections
+    files: Files
+    places: Places
+    folder: Path
+    study: Study
+    crew: Crew
+    most_epochs: int | None
+    trials: list[Trial] = field(default_factory=list)
+    _running: dict[int, _Running] = field(default_factory=dict)
+    _idle: list[int] = field(default_factory=list)
+    _again: list[_Running] = field(default_factory=list)
+    _exhausted: bool = False
+
+    def run(self) -> Search:
+        began = time.monotonic()
+        self.trials = self.study.ended()
+        resumed = len(self.trials)
+        constraints = constraints_of(self.sections.gates)
+        tune = self.sections.tune
+        progress.begin("trials", tune.trials, phase="the workers begin", may_end_early=True)
+        progress.advance(resumed)
+        self._train(constraints)
+        best = self._winner(constraints)
+        return Search(
+            objective=tune.objective,
+            better=tune.better,
+            best=best.number,
+            trials=tuple(sorted(self.trials, key=lambda trial: trial.number)),
+            parallel=self.crew.size,
+            threads=self.places.threads,
+            seconds=round(time.monotonic() - began, 3),
+            resumed=resumed,
+            searcher=f"optuna {importlib.metadata.version('optuna')}",
+            notes=self._notes(),
+        )
+
+    # --- trials -------------------------------------------------------------------------------------------------------
+
+    def _train(self, constraints: Sequence[Constraint]) -> None:
+        while True:
+            while self._idle and (next_one := self._next()):
+                self._hand_out(self._idle.pop(0), next_one)
+            if not self._running and not self._again and not self._wants_more():
+                return
+            self._heard(self.crew.wait(), constraints)
+            self._tell()
+
+    def _wants_more(self) -> bool:
+        """Whether another trial may begin: what is impossible before it is trained does not count, as often again."""
+        if self._exhausted:
+            return False
+        free = sum(trial.state == "infeasible" and not trial.epochs for trial in self.trials)
+        begun = len(self.trials) - free + len(self._running) + len(self._again)
+        epochs = sum(trial.epochs for trial in self.trials) + sum(one.epochs for one in self._running.values())
+        spent = self.most_epochs is not None and epochs >= self.most_epochs
+        return begun < self.sections.tune.trials and free < self.sections.tune.trials and not spent
+
+    def _next(self) -> _Running | None:
+        if self._again:
+            return self._again.pop(0)
+        if not self._wants_more():
+            return None
+        asked = self.study.ask()
+        if asked is None:
+            self._exhausted = True
+            return None
+        return _Running(asked)
+
+    def _hand_out(self, worker: int, trial: _Running) -> None:
+        trial.began = time.monotonic()
+        self._running[worker] = trial
+        self.crew.tell(worker, {"do": "train", "trial": trial.asked.number, "values": trial.asked.values})
+
+    def _heard(self, heard: Heard, constraints: Sequence[Constraint]) -> None:
+        worker, message = heard.worker, heard.message
+        trial = self._running.get(worker)
+        if message is None:
+            self._lost(worker, heard.cause)
+        elif "ready" in message:
+            self._idle.append(worker)
+        elif trial is None:
+            return
+        elif "built" in message:
+            self.crew.tell(worker, {"go_on": self._may_train(trial, message["built"], constraints)})
+        elif "epoch" in message:
+            self.crew.tell(worker, {"go_on": self._may_go_on(trial, message["epoch"])})
+        else:
+            self._running.pop(worker)
+            self._idle.append(worker)
+            self._ended(trial, message, constraints)
+
+    def _lost(self, worker: int, cause: str) -> None:
+        """A worker died: its trial is begun again once, for it may have been killed for no fault of the trial's."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        trial = self._running.pop(worker, None)
+        if trial is None:
+            return
+        if trial.attempts < _ATTEMPTS:
+            self._again.append(_Running(trial.asked, trial.attempts + 1))
+            return
+        reason = f"its process was {cause} {trial.attempts} times"
+        self._keep(self._record(trial, "failed", reason, time.monotonic() - trial.began))
+
+    def _may_train(self, trial: _Running, built: Mapping[str, int], constraints: Sequence[Constraint]) -> bool:
+        trial.figures["parameters"] = float(built["parameters"])
+        broken = at_build(constraints, built["parameters"], built["bytes"], built["matrices"], self.sections.tflite)
+        if broken:
+            trial.ended = {"state": "infeasible", "reason": str(broken[0]), "violations": broken}
+        return not broken
+
+    def _may_go_on(self, trial: _Running, told: Mapping[str, Any]) -> bool:
+        trial.epochs = told["epochs"]
+        trial.figures |= {name: value for name, value in told["figures"].items() if math.isfinite(value)}
+        value = told["figures"][self.sections.tune.objective]
+        if not math.isfinite(value):
+            reason = f"{self.sections.tune.objective} is {value} after {trial.epochs} epochs"
+            trial.ended = {"state": "failed", "reason": reason}
+            return False
+        goes_on = self.study.report(trial.asked.number, trial.epochs, value)
+        if not goes_on and trial.epochs < self.sections.training.epochs:
+            trial.ended = {"state": "pruned", "reason": f"others were better after {trial.epochs} epochs"}
+        return goes_on
+
+    def _ended(self, trial: _Running, message: Mapping[str, Any], constraints: Sequence[Constraint]) -> None:
+        done = message.get("done")
+        seconds = float(message["seconds"] if done is None else done["seconds"])
+        if done is None:
+            self._keep(self._record(trial, "failed", str(message["failed"]), seconds))
+            return
+        ended = dict(trial.ended) or {"state": "complete", "reason": ""}
+        broken = violations(constraints, trial.figures, "trained") if ended["state"] == "complete" else ()
+        if broken:
+            ended = {"state": "infeasible", "reason": str(broken[0]), "violations": broken}
+        self._keep(self._record(trial, ended.pop("state"), ended.pop("reason"), seconds, **ended))
+
+    def _record(self, trial: _Running, state: Any, reason: str, seconds: float, **others: Any) -> Trial:
+        figures = trial.figures
+        return Trial(
+            number=trial.asked.number,
+            values=trial.asked.values,
+            objective=figures.get(self.sections.tune.objective),
+            epochs=trial.epochs,
+            state=state,
+            reason=reason,
+            seconds=round(seconds, 3),
+            digest=_digest(self.sections, trial.asked.values),
+            figures=figures,
+            attempts=trial.attempts,
+            **others,
+        )
+
+    def _keep(self, trial: Trial) -> None:
+        self.study.finish(trial)
+        self.trials.append(trial)
+        if trial.epochs or trial.state != "infeasible":
+            progress.advance(1)
+
+    def _tell(self) -> None:
+        """The leaderboard in a line."""
+        complete = [trial for trial in ranked(self.trials, self.sections.tune.better) if trial.state == "complete"]
+        words = [f"best {_told(complete[0], self.sections.tune.objective)}"] if complete else []
+        running = [
+            f"{one.asked.number} (epoch {one.epochs}/{self.sections.training.epochs})" for one in self._running.values()
+        ]
+        words += [f"trains {', '.join(running)}"] if running else []
+        words += [
+            f"{count} {state}"
+            for state in ("pruned", "infeasible", "failed")
+            if (count := sum(trial.state == state for trial in self.trials))
+        ]
+        progress.advance(0, phase="; ".join(words))
+
+    # --- the winner ---------------------------------------------------------------------------------------------------
+
+    def _winner(self, constraints: Sequence[Constraint]) -> Trial:
+        """The best that satisfies what is measured of its payload, too; those before it that do not are told as infeasible."""
+        exported = [one for one in constraints if one.stage == "exported"]
+        complete = [trial for trial in ranked(self.trials, self.sections.tune.better) if trial.state == "complete"]
+        self.crew.close(keep=1 if exported else 0)  # nobody else is at work while a latency is measured
+        for trial in complete:
+            if not exported:
+                return trial
+            measured = self._measured(trial, exported)
+            self.trials[self.trials.index(trial)] = measured
+            if measured.state == "complete":
+                return measured
+        raise without_winner(self.trials)
+
+    def _measured(self, trial: Trial, constraints: Sequence[Constraint]) -> Trial:
+        progress.advance(0, phase=f"measures the payload of trial {trial.number}")
+        of_model = [one for one in constraints if one.payload == "saved_model"]
+        files = [one for one in constraints if one.payload == "tflite"]
+        folder = self.folder / "payload"
+        done = self._exported(trial, folder, files)
+        figures = figures_of(folder / "saved_model", self.files.examples, done["names"], of_model)
+        broken = (*of_saved_model(of_model, figures), *of_files(files, done["files"]))
+        known = {**trial.figures, **figures, **{f"tflite size_mb {name}": size for name, size in done["files"].items()}}
+        more = {"state": "infeasible", "reason": str(broken[0]), "violations": broken} if broken else {}
+        return trial.model_copy(update={"figures": known, **more})
+
+    def _exported(self, trial: Trial, folder: Path, files: Sequence[Constraint]) -> Mapping[str, Any]:
+        """What the worker that is left says of the payload that it wrote, begun again once where it dies."""
+        named = any(one.variant for one in files)
+        limit = min((one.limit for one in files if one.upper), default=None)
+        tflite = self.sections.tflite if files else None
+        job = {
+            "do": "export",
+            "values": trial.values,
+            "folder": str(folder),
+            "tflite": tflite.model_dump_json() if tflite else None,
+            "limit_mb": None if named else limit,
+        }
+        self._idle = [worker for worker in self._idle if worker == 0]
+        if self._idle:
+            self.crew.tell(0, job)
+        deaths = 0
+        while True:
+            heard = self.crew.wait()
+            if heard.message is None:
+                deaths += 1
+                if deaths >= _ATTEMPTS:
+                    raise TuningError(f"trial {trial.number}", f"cannot be exported: its process was {heard.cause}")
+            elif "ready" in heard.message:
+                self._idle = [0]
+                self.crew.tell(0, job)
+            elif "done" in heard.message:
+                done: Mapping[str, Any] = heard.message["done"]
+                return done
+            elif "failed" in heard.message:
+                raise TuningError(f"trial {trial.number}", f"cannot be exported: {heard.message['failed']}")
+
+    def _notes(self) -> tuple[str, ...]:
+        left = left_to_the_gate(self.sections.gates)
+        known = {name for trial in self.trials for name in trial.figures}
+        unlogged = [
+            one.gate
+            for one in constraints_of(self.sections.gates)
+            if one.stage == "trained" and one.payload == "saved_model" and one.name not in known
+        ]
+        notes = (
+            [f"no trial is held against {', '.join([*left, *unlogged])}: the Gate judges them"]
+            if left or unlogged
+            else []
+        )
+        if self._exhausted:
+            notes.append("the space holds no more values that were not tried")
+        return tuple(notes)
+
+
+def without_winner(trials: Sequence[Trial]) -> TuningError:
+    """Why there is no winner: which constraint is violated, and by how much in the trial that comes nearest."""
+    near = [trial for trial in trials if trial.violations]
+    if not near:
+        reasons = list(dict.fromkeys(trial.reason for trial in trials if trial.state == "failed"))
+        told = "; ".join(shorten(reason, 300) for reason in reasons[:_SHOWN]) or "none came to its end"
+        return TuningError(
+            "training.tune",
+            f"none of {len(trials)} trials could be trained: {told}",
+            remedy="Correct build_model, or the space.",
+        )
+    nearest = min(near, key=lambda trial: (max(one.share for one in trial.violations), trial.number))
+    broken = "; ".join(str(one) for one in sorted(nearest.violations, key=lambda one: -one.share)[:_SHOWN])
+    count = len(near)
+    return TuningError(
+        "training.tune",
+        f"all {count} trials that came to their end violate a gate; the nearest, trial {nearest.number}, has {broken}",
+        got=_values_told(nearest.values),
+        remedy="Widen the space to smaller, faster or better models, or change the gate.",
+    )
+
+
+def _told(trial: Trial, objective: str) -> str:
+    value = "" if trial.objective is None else f" {trial.objective:.4g}"
+    return f"{objective}{value} (trial {trial.number}: {_values_told(trial.values)})"
+
+
+def _values_told(values: Mapping[str, JsonValue]) -> str:
+    """Values in a few words.
+
+    >>> _values_told({"learning_rate": 0.00123456, "hidden_units": [64, 32]})
+    'learning_rate 0.00123, hidden_units [64, 32]'
+    """
+    return ", ".join(
+        f"{name} {f'{one:.3g}' if isinstance(one, float) else json.dumps(one)}" for name, one in values.items()
+    )
+
+
+def _digest(sections: Sections, values: Mapping[str, JsonValue]) -> str:
+    model = sections.model.model_copy(update={"hyperparameters": {**sections.model.hyperparameters, **values}})
+    training = sections.training.model_copy(update={"tune": None})
+    text = json.dumps([model.model_dump(mode="json"), training.model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""The search: trials in processes of their own, what becomes of bad ones, and what a kill leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.trainer.strategy import Machine
+from components.tuner.search import described, places_for, without_winner
+from schemas.config import DimensionConfig, TuneConfig
+from schemas.tuning import Search, Trial, Violation, ranked
+from tests.components.tuner.conftest import SECTIONS, CutOff
+
+
+def test_every_set_comes_to_its_end_as_it_should(cut_off: CutOff) -> None:
+    """Fine ones are trained, one that raises and one whose process dies fail, what is too large is never trained."""
+    found = {(one.values["units"], one.values["behaviour"]): one for one in cut_off.found.trials}
+    assert {found[units, "raises"].state for units in (4, 5000)} == {"failed"}
+    assert "no such network" in found[4, "raises"].reason
+    dead = found[4, "dies"]
+    assert (dead.state, dead.epochs, dead.attempts) == ("failed", 0, 2)
+    assert dead.reason == "its process was killed by SIGKILL 2 times"
+    for large in (found[5000, "fine"], found[5000, "dies"]):
+        assert (large.state, large.epochs) == ("infeasible", 0)
+        assert large.violations[0].metric == "parameters"
+        assert large.figures["parameters"] > 5000
+    trained = found[4, "fine"]
+    assert (trained.state, trained.objective is not None) == ("complete", True)
+
+
+def test_the_winner_is_complete_and_was_measured(cut_off: CutOff) -> None:
+    """Of its payload, too, since a gate limits the size of it; nobody with fewer epochs wins."""
+    winner = cut_off.found.winner
+    assert winner is not None
+    assert winner.state == "complete"
+    assert 0 < winner.figures["size_mb"] < 5
+    assert cut_off.found.leaderboard[0] == winner
+
+
+def test_what_had_ended_before_the_kill_is_kept(cut_off: CutOff) -> None:
+    """And counted as such; no set is trained twice."""
+    assert cut_off.before
+    assert cut_off.found.resumed == len(cut_off.before)
+    assert set(cut_off.before) <= {one.number for one in cut_off.found.trials}
+    values = [str(one.values) for one in cut_off.found.trials]
+    assert len(values) == len(set(values))
+
+
+def test_no_worker_outlives_the_search(cut_off: CutOff) -> None:
+    """The kernel ends them with the process that started them."""
+    assert cut_off.orphans == []
+
+
+def test_each_trial_is_named_by_its_configuration(cut_off: CutOff) -> None:
+    """By a digest that is its own."""
+    assert len({one.digest for one in cut_off.found.trials}) == len(cut_off.found.trials)
+
+
+# --- without processes ------------------------------------------------------------------------------------------------
+
+
+def trial(number: int, state: str, objective: float | None = None, *violations: Violation) -> Trial:
+    return Trial.model_validate(
+        {
+            "number": number,
+            "values": {"rate": number},
+            "objective": objective,
+            "state": state,
+            "digest": "d",
+            "reason": "x",
+        }
+    ).model_copy(update={"violations": violations})
+
+
+def test_a_trial_that_cannot_ship_cannot_win() -> None:
+    """Complete ones by their objective, then those that were ended, then those that a gate forbids, whatever they score."""
+    trials = [
+        trial(0, "failed"),
+        trial(1, "infeasible", 0.99),
+        trial(2, "pruned", 0.98),
+        trial(3, "complete", 0.8),
+        trial(4, "complete", 0.9),
+    ]
+    assert [one.number for one in ranked(trials, "max")] == [4, 3, 2, 1, 0]
+    assert [one.number for one in ranked(trials, "min")] == [3, 4, 2, 1, 0]
+
+
+def test_all_violating_says_which_and_by_how_much() -> None:
+    """Of the trial that comes nearest, in shares of the limits, so that milliseconds and megabytes can be compared."""
+
+    def over(metric: str, value: float, limit: float, unit: str) -> Violation:
+        return Violation(gate="gates.satisfy.0", metric=metric, value=value, limit=limit, upper=True, unit=unit)
+
+    trials = [
+        trial(0, "infeasible", 0.9, over("size_mb", 8, 4, "MB")),
+        trial(1, "infeasible", 0.8, over("latency_p99_ms", 25, 20, "ms")),
+        trial(2, "failed"),
+    ]
+    error = without_winner(trials)
+    assert "all 2 trials that came to their end violate a gate; the nearest, trial 1" in str(error)
+    assert "latency_p99_ms 25 ms, at most 20 ms allowed by gates.satisfy.0: 5 ms over" in str(error)
+
+
+def test_none_trained_says_why() -> None:
+    """With the reasons of the trials, each once."""
+    error = without_winner([trial(0, "failed"), trial(1, "failed")])
+    assert "none of 2 trials could be trained: x" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "machine", "visible", "count", "threads", "devices"),
+    [
+        ("auto", Machine(cpus=4), None, 4, 1, {"-1"}),
+        (2, Machine(cpus=8), None, 2, 4, {"-1"}),
+        (16, Machine(cpus=2), None, 6, 1, {"-1"}),
+        ("auto", Machine(cpus=8, gpus=2), None, 2, 0, {"0", "1"}),
+        (4, Machine(cpus=8, gpus=2), "5,7", 4, 0, {"5", "7"}),
+    ],
+)
+def test_each_trial_has_its_place(
+    parallel: int | str, machine: Machine, visible: str | None, count: int, threads: int, devices: set[str]
+) -> None:
+    """A GPU in turns, or a share of the processors; never more places than trials."""
+    space = {"a": DimensionConfig(choices=(1, 2))}
+    tune = TuneConfig.model_validate({"trials": 6, "objective": "auc", "space": space, "parallel": parallel})
+    places = places_for(tune, machine, visible)
+    assert (len(places.environments), places.threads) == (count, threads)
+    assert {one["CUDA_VISIBLE_DEVICES"] for one in places.environments} == devices
+
+
+def test_a_search_is_told_of_before_it_begins() -> None:
+    """How many trials, over what, at once, and by which gates they are held."""
+    lines = described(SECTIONS, Machine(cpus=2))
+    assert lines[0] == (
+        "tuning: 6 trials for binary_accuracy (max) over units, behaviour (6 sets); 2 at once, one thread each"
+    )
+    assert lines[1] == "  a trial cannot win that does not meet gates.satisfy.0, gates.satisfy.1"
+
+
+def test_the_summary_counts_states() -> None:
+    """And names the winner."""
+    found = Search(objective="auc", better="max", best=1, trials=(trial(0, "pruned", 0.5), trial(1, "complete", 0.75)))
+    assert found.summary == "2 trials: 1 complete, 1 pruned; best auc 0.75 (trial 1)"

@@ -27,7 +27,7 @@ UV = VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .tools/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish bench-serving doctor lock clean
+.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish bench-serving bench-tuner doctor lock clean
 
 help:  ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,9 @@ bench-distributed: setup  ## examples/s of training under each strategy beside a
 
 bench-publish: setup  ## publishes under load and under kills, into bench/RESULTS.md: six minutes [ARGS=]
 	@$(BIN)/python -m bench.publish $(ARGS)
+
+bench-tuner: setup data  ## the search for hyperparameters at once and one by one, and against chance, into bench/RESULTS.md: eight minutes [ARGS=]
+	@$(BIN)/python -m bench.tuner $(ARGS)
 
 bench-serving: setup  ## what the embedded server costs, over gRPC and REST, and a load with a kill through HAProxy, into bench/RESULTS.md: six minutes
 	@$(BIN)/python -m bench.serving $(ARGS)

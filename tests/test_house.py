@@ -23,6 +23,7 @@ MENU = (
     "bench-small",
     "bench-distributed",
     "bench-publish",
+    "bench-tuner",
     "bench-serving",
     "doctor",
     "lock",

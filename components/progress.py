@@ -17,7 +17,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CHANNEL_SUFFIX", "Progress", "advance", "begin", "channel", "counted", "end", "read", "report_to"]
+__all__ = [
+    "CHANNEL_SUFFIX",
+    "Progress",
+    "advance",
+    "begin",
+    "channel",
+    "counted",
+    "end",
+    "note",
+    "pass_on",
+    "read",
+    "report_to",
+]
 
 CHANNEL_SUFFIX = ".progress"
 """Of the file to which a node reports, beside its log."""
@@ -184,6 +196,20 @@ def end() -> None:
     """Tells what was done in all, where somebody watches and anything was counted."""
     if _counter.channel is not None and _counter.done:
         _counter.tell()
+
+
+def pass_on(found: Progress) -> None:
+    """Reports what another process has counted, which this one waits for."""
+    if _counter.channel is not None:
+        _write(_counter.channel, found)
+    elif time.monotonic() - _counter.told >= _LOG_EVERY_S:
+        _counter.told = time.monotonic()
+        _log.info("%s: %d of %s %s", found.phase, found.done, found.total, found.unit)
+
+
+def note(words: str) -> None:
+    """Reports what is being waited for, in words: nothing is counted yet."""
+    pass_on(Progress(unit="steps", phase=words, at=time.time()))
 
 
 def read(channel: Path) -> Progress | None:

@@ -18,6 +18,7 @@ from components.data_gate.limits import faults_of
 from components.example_gen.columns import columns_of
 from components.example_gen.read import column_names, has_rows
 from components.example_gen.spans import find_spans, window_of
+from components.trainer.kubernetes import faults_of_volume
 from pipeline.user_module import UserModule, load_user_module
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, DataError, Fault, UserModuleError, close_match
@@ -239,6 +240,8 @@ def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
         problem = _why_not_writable(folder)
         if problem:
             yield Fault(key, problem, "a folder that can be written to, or made", str(folder))
+    if config.training.cluster == "kubernetes" and config.training.kubernetes:
+        yield from faults_of_volume(config.training.kubernetes.volume, "pipeline root", str(root.absolute()))
 
 
 def _why_not_writable(folder: Path) -> str | None:

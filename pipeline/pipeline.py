@@ -102,7 +102,7 @@ def create_pipeline(
             base_model=warm_start.outputs["champion"] if warm_start else None,
             hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
             custom_config=custom_config(
-                config.model, config.training, module.build_model_fingerprint, config.export.tflite
+                config.model, config.training, module.build_model_fingerprint, config.export.tflite, config.name
             ),
         )
         champion = Resolver(

@@ -44,6 +44,7 @@ __all__ = [
     "ExportConfig",
     "GatesConfig",
     "KubeflowConfig",
+    "KubernetesConfig",
     "MetadataConfig",
     "ModelConfig",
     "PipelineConfig",
@@ -137,6 +138,11 @@ KubernetesName = Annotated[
     str,
     Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"),
     _expect("a name as Kubernetes has it: small letters, digits, hyphens and dots"),
+]
+Namespace = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+    _expect("a namespace: small letters, digits and hyphens"),
 ]
 Quantity = Annotated[int | str, _expect("a whole number, or text as Kubernetes has it, such as '8Gi' or '500m'")]
 
@@ -246,6 +252,80 @@ class DataConfig(Section):
         if missing:
             raise _refusal(f"lacks {', '.join(missing)}", "a share for each of train, validate and eval")
         return {name: splits[name] for name in ("train", "validate", "eval")}
+
+
+# --- containers -------------------------------------------------------------------------------------------------------
+
+
+class VolumeConfig(Section):
+    """A persistent volume claim, mounted in every container.
+
+    The folder of the configuration lies on it at `mount_path`: what the file calls `data/x.csv` is `MOUNT_PATH/data/x.csv`
+    there. `access`: of the claim. A SQLite store needs `ReadWriteOnce`, by which all pods share one machine's file system.
+    """
+
+    claim: KubernetesName
+    mount_path: Annotated[
+        str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$"), _expect("an absolute path, such as '/satisfice'")
+    ] = "/satisfice"
+    access: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
+
+
+class AcceleratorConfig(Section):
+    """Devices that a container needs, by the resource name of their plugin."""
+
+    type: Text = "nvidia.com/gpu"
+    count: Positive = 1
+
+
+class TolerationConfig(Section):
+    """A taint that a pod tolerates, as Kubernetes spells it."""
+
+    key: Text | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: Text | None = None
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+
+    @model_validator(mode="after")
+    def _as_kubernetes_has_it(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise _refusal("value is given with operator: Exists", "operator: Equal, or value left out")
+        if self.operator == "Equal" and (self.key is None or self.value is None):
+            raise _refusal("operator: Equal compares a key with a value", "both, or operator: Exists")
+        return self
+
+
+class ContainerConfig(Section):
+    """What a container gets, and where. `cpu` and `memory` are request and limit; `shared_memory` is `/dev/shm`."""
+
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    accelerator: AcceleratorConfig | None = None
+    shared_memory: Quantity | None = None
+    node_selector: dict[Text, str] = {}
+    tolerations: tuple[TolerationConfig, ...] = ()
+
+
+class PodConfig(ContainerConfig):
+    """What the container of a node gets, and how often it is tried."""
+
+    retries: NotNegative | None = None
+    back_off_s: NotNegative = 30
+    timeout_s: Positive | None = None
+
+
+class SecretConfig(Section):
+    """A Kubernetes secret. `env`: name of a variable to the secret's key; `mount_path`: the keys as files."""
+
+    name: KubernetesName
+    env: dict[Text, Text] = {}
+    mount_path: Text | None = None
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if not self.env and self.mount_path is None:
+            raise _refusal("a secret is named and not used", "env, mount_path, or both")
+        return self
 
 
 # --- model and training -----------------------------------------------------------------------------------------------
@@ -369,12 +449,45 @@ class TuneConfig(Section):
         return self
 
 
+class KubernetesConfig(Section):
+    """Where the members of `training.cluster: kubernetes` run: as the pods of one Job, all alike.
+
+    The pipeline root lies on `volume`, at the same path for the Trainer node and for the pods. `service_account`: of the
+    pods, which are given no token. `context`: of the kubeconfig, for a Trainer node outside the cluster. `port`: on which
+    members talk. `start_deadline_s`: after that a pod that does not run fails the training. `restarts`: how often the group
+    may begin anew, and each worker beside parameter servers. `grace_s`: from SIGTERM to SIGKILL, in which the state is kept.
+    """
+
+    image: Text
+    volume: VolumeConfig
+    namespace: Namespace = "default"
+    context: Text | None = None
+    resources: ContainerConfig = ContainerConfig()
+    secrets: tuple[SecretConfig, ...] = ()
+    env: dict[Text, str] = {}
+    pull_secrets: tuple[KubernetesName, ...] = ()
+    service_account: KubernetesName | None = None
+    port: Annotated[int, Field(ge=1024, le=65535)] = 2222
+    start_deadline_s: Positive = 600
+    restarts: Annotated[int, Field(ge=0, le=100)] = 3
+    grace_s: Annotated[int, Field(ge=10, le=3600)] = 60
+
+    @field_validator("env")
+    @classmethod
+    def _leaves_what_is_set(cls, env: dict[str, str]) -> dict[str, str]:
+        taken = sorted({"TF_CONFIG", "JOB_COMPLETION_INDEX"} & set(env))
+        if taken:
+            raise _refusal(f"sets {taken[0]}, which each pod is given for itself", "other variables")
+        return env
+
+
 class TrainingConfig(Section):
     """How the model is trained.
 
     `mixed_precision`: layers compute in 16 bits while they train; `true` is float16 on a GPU and bfloat16 elsewhere. The
     model that ships computes in float32. `warm_start`: from the weights of the model now served, where they fit.
-    `checkpoint_every_steps`: the training's state is kept this often, beside after each epoch.
+    `checkpoint_every_steps`: the training's state is kept this often, beside after each epoch. `cluster`: where the
+    processes of a strategy that needs several run: on the machine of the Trainer node, or as `kubernetes` says.
     """
 
     backend: Literal["tf_keras", "keras3"] = "tf_keras"
@@ -389,6 +502,8 @@ class TrainingConfig(Section):
     ] = "auto"
     workers: Positive = 1
     parameter_servers: NotNegative = 0
+    cluster: Literal["local", "kubernetes"] = "local"
+    kubernetes: KubernetesConfig | None = None
     devices: AutoOrPositive = "auto"
     communication: Literal["auto", "ring", "nccl"] = "auto"
     mixed_precision: MixedPrecision = False
@@ -763,11 +878,7 @@ class AutoscaleConfig(Section):
 class ServingKubernetesConfig(Section):
     """Where servers run in a cluster. Without `claim` a claim of `storage` is made that several nodes can mount."""
 
-    namespace: Annotated[
-        str,
-        Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
-        _expect("a namespace: small letters, digits and hyphens"),
-    ] = "default"
+    namespace: Namespace = "default"
     claim: Text | None = None
     storage: Quantity = "10Gi"
 
@@ -935,72 +1046,6 @@ class ScheduleConfig(Section):
         if not seconds_of(every):
             raise _refusal("is no time at all", "at least '1s'")
         return every
-
-
-class VolumeConfig(Section):
-    """A persistent volume claim, mounted in every container.
-
-    The folder of the configuration lies on it at `mount_path`: what the file calls `data/x.csv` is `MOUNT_PATH/data/x.csv`
-    there. `access`: of the claim. A SQLite store needs `ReadWriteOnce`, by which all pods share one machine's file system.
-    """
-
-    claim: KubernetesName
-    mount_path: Annotated[
-        str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$"), _expect("an absolute path, such as '/satisfice'")
-    ] = "/satisfice"
-    access: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
-
-
-class AcceleratorConfig(Section):
-    """Devices that a container needs, by the resource name of their plugin."""
-
-    type: Text = "nvidia.com/gpu"
-    count: Positive = 1
-
-
-class TolerationConfig(Section):
-    """A taint that a pod tolerates, as Kubernetes spells it."""
-
-    key: Text | None = None
-    operator: Literal["Equal", "Exists"] = "Equal"
-    value: Text | None = None
-    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
-
-    @model_validator(mode="after")
-    def _as_kubernetes_has_it(self) -> Self:
-        if self.operator == "Exists" and self.value is not None:
-            raise _refusal("value is given with operator: Exists", "operator: Equal, or value left out")
-        if self.operator == "Equal" and (self.key is None or self.value is None):
-            raise _refusal("operator: Equal compares a key with a value", "both, or operator: Exists")
-        return self
-
-
-class PodConfig(Section):
-    """What the container of a node gets. `cpu` and `memory` are request and limit; `shared_memory` is `/dev/shm`."""
-
-    cpu: Quantity | None = None
-    memory: Quantity | None = None
-    accelerator: AcceleratorConfig | None = None
-    shared_memory: Quantity | None = None
-    node_selector: dict[Text, str] = {}
-    tolerations: tuple[TolerationConfig, ...] = ()
-    retries: NotNegative | None = None
-    back_off_s: NotNegative = 30
-    timeout_s: Positive | None = None
-
-
-class SecretConfig(Section):
-    """A Kubernetes secret. `env`: name of a variable to the secret's key; `mount_path`: the keys as files."""
-
-    name: KubernetesName
-    env: dict[Text, Text] = {}
-    mount_path: Text | None = None
-
-    @model_validator(mode="after")
-    def _used(self) -> Self:
-        if not self.env and self.mount_path is None:
-            raise _refusal("a secret is named and not used", "env, mount_path, or both")
-        return self
 
 
 class KubeflowConfig(Section):

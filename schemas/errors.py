@@ -13,6 +13,7 @@
     |-- ApprovalError              1   a decision cannot be approved or rejected
     |-- TuningError                1   no trial of a search can ship, or none could be trained
     |-- KubeflowError              1   the API of Kubeflow Pipelines cannot be reached, or refuses
+    |-- KubernetesError            1   the API of Kubernetes cannot be reached, or refuses; a pod does not start
     `-- StoreError                 1   the version store refuses or cannot act
         |-- StoreBusyError         1   another publisher holds the base path's lock
         |-- DigestMismatchError    1   bytes are not the ones that were measured
@@ -41,6 +42,7 @@ __all__ = [
     "Fault",
     "InterpreterError",
     "KubeflowError",
+    "KubernetesError",
     "MetadataError",
     "MissingColumnError",
     "NodeFailedError",
@@ -237,6 +239,10 @@ class TuningError(SatisficeError):
 
 class KubeflowError(SatisficeError):
     """The API of Kubeflow Pipelines cannot be reached, or refuses what it was asked for."""
+
+
+class KubernetesError(SatisficeError):
+    """The API of Kubernetes cannot be reached or refuses what it was asked for, or a pod cannot do what it is there for."""
 
 
 class StoreError(SatisficeError):

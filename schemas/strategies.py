@@ -85,6 +85,7 @@ def refused_setting(training: Any) -> Refusal | None:
     return (
         refused_pair(training.backend, strategy)
         or _unread(training)
+        or _cluster(training)
         or _too_few(training)
         or refused_under(training, strategy)
     )
@@ -104,6 +105,50 @@ def _unread(training: Any) -> Refusal | None:
                 f"{key}: {getattr(training, key)} is given, which strategy: {strategy} does not read",
                 f"strategy: {' or '.join(readers)}, or {key} left out",
             )
+    return None
+
+
+def _cluster(training: Any) -> Refusal | None:
+    """What a cluster in Kubernetes asks of the other keys."""
+    if training.cluster == "local":
+        return None
+    strategy, pods = training.strategy, training.kubernetes
+    if strategy not in CLUSTERS:
+        return Refusal(
+            f"cluster: {training.cluster} is given with strategy: {strategy}, which trains in one process",
+            f"strategy: {' or '.join(CLUSTERS)}, or cluster: local",
+        )
+    if strategy == "multi_worker_mirrored" and training.workers < 2:
+        return Refusal(
+            f"cluster: {training.cluster} with workers: 1 is a cluster of one member",
+            "workers: 2 at least, or cluster: local",
+        )
+    if pods is None:
+        return Refusal(
+            f"cluster: {training.cluster} is given, and nothing says where",
+            "kubernetes: {image: REGISTRY/NAME:TAG, volume: {claim: NAME}} beside it",
+        )
+    return _devices_of_pods(training)
+
+
+def _devices_of_pods(training: Any) -> Refusal | None:
+    accelerator = training.kubernetes.resources.accelerator
+    if accelerator and "tpu" in accelerator.type:
+        return Refusal(
+            f"kubernetes.resources.accelerator.type: {accelerator.type} with strategy: {training.strategy}, which does not "
+            "train on TPUs",
+            "strategy: tpu on a TPU VM, or GPUs",
+        )
+    if training.strategy == "parameter_server" and accelerator and accelerator.count > 1:
+        return Refusal(
+            f"kubernetes.resources.accelerator.count: {accelerator.count} with strategy: {training.strategy}, whose workers "
+            "train on one device each",
+            "count: 1, and more workers",
+        )
+    if training.communication == "nccl" and not accelerator:
+        return Refusal(
+            "communication: nccl is between GPUs, and no pod asks for one", "kubernetes.resources.accelerator beside it"
+        )
     return None
 
 

@@ -27,7 +27,7 @@ from components.process import sigterm_raised
 from components.trainer.strategy import Plan
 from schemas.errors import SatisficeError, from_record, shorten
 
-__all__ = ["RESTARTS", "Losses", "Task", "run_cluster", "tasks_of"]
+__all__ = ["RESTARTS", "Losses", "Task", "raise_what_stays", "run_cluster", "tasks_of"]
 
 RESTARTS = 3
 """How often a group begins anew, and how often each worker that can be spared."""
@@ -124,7 +124,7 @@ def run_cluster(
                 group.end()
         if lost is None:
             return Losses(attempt, replaced.total())
-        group.raise_what_stays()
+        raise_what_stays(tasks, logs)
         if replaced[lost] >= restarts:
             break
     assert lost is not None
@@ -221,24 +221,37 @@ class _Group:
             _signal(process, signal.SIGKILL)
             process.wait()
 
-    def raise_what_stays(self) -> None:
-        """Raises what a member said that would be said again, whatever became of the others."""
-        for task in self._tasks:
-            try:
-                failure = json.loads(self._failure(task).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            if failure.get("error"):
-                raise from_record(failure["error"])
-            if not failure["retry"]:
-                raise SatisficeError(
-                    f"training process {task.name}",
-                    f"failed: {failure['cause']}",
-                    remedy=f"Its log is {self._logs / f'{task.name}.log'}.",
-                )
-
     def _failure(self, task: Task) -> Path:
-        return self._logs / f"{task.name}.failure.json"
+        return _failure_of(task, self._logs)
+
+
+def raise_what_stays(tasks: Sequence[Task], logs: Path) -> None:
+    """Raises what a member said that would be said again, whatever became of the others.
+
+    Args:
+        tasks: the members.
+        logs: folder in which each has left what it said.
+
+    Raises:
+        SatisficeError: the first such thing.
+    """
+    for task in tasks:
+        try:
+            failure = json.loads(_failure_of(task, logs).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if failure.get("error"):
+            raise from_record(failure["error"])
+        if not failure["retry"]:
+            raise SatisficeError(
+                f"training process {task.name}",
+                f"failed: {failure['cause']}",
+                remedy=f"Its log is {logs / f'{task.name}.log'}.",
+            )
+
+
+def _failure_of(task: Task, logs: Path) -> Path:
+    return logs / f"{task.name}.failure.json"
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""One process of a training cluster on this machine: `python -m components.trainer.member WORK_FILE`."""
+"""One process of a training cluster: `python -m components.trainer.member WORK_FILE`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ def main(file: Path) -> int:
     if work["channel"]:
         progress.report_to(Path(work["channel"]))
     try:
+        if work["plan"] is None:  # made where it trains: the Trainer node's machine is another one
+            from components.trainer.run import run_fn
+
+            run_fn(SimpleNamespace(**work["fn_args"]))
+            return 0
         from components.trainer.strategy import Plan, find_machine
 
         plan, member = Plan(**work["plan"]), find_machine().member

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import sys
 import tempfile
@@ -17,12 +18,13 @@ from tfx.utils import io_utils
 
 from components.code import code_fingerprint
 from components.trainer.blocks import memory_budget_bytes
-from components.trainer.cluster import run_cluster
+from components.trainer.cluster import Losses, run_cluster
 from components.trainer.compress import Compressed, compress, compression_of
 from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import Course, Fitted, fit, keras_for, seeded
 from components.trainer.golden import first_records, write_requests
 from components.trainer.inputs import VALIDATION_ROWS, Layout, block_rows, dataset, layout_of
+from components.trainer.kubernetes_run import Errand, check_on_volume, run_in_kubernetes
 from components.trainer.member import as_work
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.reference import read_reference, write_reference
@@ -32,18 +34,25 @@ from components.trainer.scope import machine_of_tensorflow, prepare, serve
 from components.trainer.strategy import Member, Plan, find_machine, make_plan, with_replicas
 from components.trainer.tuned import TUNED, tuned
 from components.trainer.warm_start import read_champion, vocabularies_changed
-from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
+from schemas.config import KubernetesConfig, ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
-from schemas.errors import SatisficeError
+from schemas.errors import KubernetesError, SatisficeError
 from serving import payload
 
 __all__ = ["custom_config", "run_fn"]
 
 _USAGE = ".usage.json"
+_PODS = "pods"
+"""Key of `custom_config`: where the members run; it is left out where they run on this machine."""
+_PIPELINE = "pipeline"
 
 
 def custom_config(
-    model: ModelConfig, training: TrainingConfig, fingerprint: str, tflite: TFLiteConfig | None = None
+    model: ModelConfig,
+    training: TrainingConfig,
+    fingerprint: str,
+    tflite: TFLiteConfig | None = None,
+    pipeline: str = "",
 ) -> dict[str, str]:
     """What the Trainer node hands to `run_fn`, and what its cache key therefore sees.
 
@@ -52,15 +61,20 @@ def custom_config(
         training: the configuration's section.
         fingerprint: of the code of the user's `build_model`.
         tflite: the configuration's section; what it says of training counts, and nothing else.
+        pipeline: its name, by which a training in Kubernetes is known there.
     """
     compression = compression_of(tflite)
+    pods = training.kubernetes if training.cluster == "kubernetes" else None
     return {
         "model": model.model_dump_json(by_alias=True),
         # The search has been made when this node begins: what came of it is an input.
-        "training": training.model_copy(update={"tune": None}).model_dump_json(by_alias=True),
+        "training": training.model_copy(update={"tune": None}).model_dump_json(
+            by_alias=True, exclude={"cluster", "kubernetes"}
+        ),
         "build_model_fingerprint": fingerprint,
         **({"compression": compression.model_dump_json()} if compression else {}),
         "code_fingerprint": code_fingerprint("components.trainer", "serving", "schemas"),
+        **({_PODS: pods.model_dump_json(by_alias=True), _PIPELINE: pipeline} if pods else {}),
     }
 
 
@@ -73,20 +87,68 @@ def run_fn(fn_args: Any) -> None:
     fn_args.custom_config = tuned(fn_args.custom_config, fn_args.hyperparameters)
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
     machine = machine_of_tensorflow()
+    pods = _PODS in fn_args.custom_config and machine.member is None
+    if pods:
+        where = KubernetesConfig.model_validate_json(fn_args.custom_config[_PODS])
+        training = training.model_copy(update={"cluster": "kubernetes", "kubernetes": where})
     plan = make_plan(training, machine)
     if machine.member and machine.member.serves:
         serve(machine.member, plan)
         return
-    if not plan.local_cluster:
+    if not (plan.local_cluster or pods):
         train(fn_args, plan)
         return
     run_dir = _made(Path(fn_args.model_run_dir))
-    work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
-    losses = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
+    if training.kubernetes is None:
+        work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
+        losses = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
+    else:
+        losses = _in_pods(fn_args, plan, training.kubernetes, run_dir)
     record = json.loads((run_dir / TRAINING_FILE).read_text(encoding="utf-8"))
     usage = {file.name.removesuffix(_USAGE): json.loads(file.read_text(encoding="utf-8"))
              for file in sorted((run_dir / "workers").glob(f"*{_USAGE}"))}  # fmt: skip
     _write(run_dir, {**record, "cpu_utilisation": usage, **losses.as_record()})
+
+
+def _in_pods(fn_args: Any, plan: Plan, config: KubernetesConfig, run_dir: Path) -> Losses:
+    """Trains in Kubernetes, with what lies on the volume that the pods mount."""
+    mount = Path(config.volume.mount_path)
+    model = ModelConfig.model_validate_json(fn_args.custom_config["model"])
+    needed = [
+        *(("training rows", path) for path in fn_args.train_files),
+        *(("validation rows", path) for path in fn_args.eval_files),
+        ("transform graph", fn_args.transform_output),
+        ("schema", fn_args.schema_path),
+        ("model", fn_args.serving_model_dir),
+        ("record of the training", fn_args.model_run_dir),
+        ("model served", fn_args.base_model or ""),
+        ("module of the model", _outside_of_the_image(model.module)),
+    ]
+    check_on_volume(config, needed)
+    path = [entry for entry in sys.path if entry and Path(entry).is_relative_to(mount)]
+    errand = Errand(
+        pipeline=fn_args.custom_config[_PIPELINE] or "training",
+        root=run_dir.parent,
+        run=run_dir.name,
+        work={**as_work(fn_args, path), "plan": None},
+        logs=run_dir / "workers",
+    )
+    losses = run_in_kubernetes(plan, config, errand)
+    if not (run_dir / TRAINING_FILE).is_file():
+        raise KubernetesError(
+            "the pods",
+            f"are done, and their record is not in {run_dir}",
+            expected=f"the claim {config.volume.claim} at {mount}, for them and for the Trainer node",
+        )
+    return losses
+
+
+def _outside_of_the_image(module: str) -> str:
+    """The file of a module that is not installed as this one is; "" where it is."""
+    spec = importlib.util.find_spec(module)
+    file = (spec.origin if spec else None) or ""
+    installed = (Path(__file__).resolve().parents[2], Path(sys.prefix).resolve())
+    return "" if any(Path(file).resolve().is_relative_to(one) for one in installed) else file
 
 
 def train(fn_args: Any, plan: Plan) -> None:
@@ -173,7 +235,7 @@ def _resume(fn_args: Any, plan: Plan) -> Resume:
     """Where the state of this training is kept: beside the outputs of all attempts, under a name that is its own."""
     training = TrainingConfig.model_validate_json(fn_args.custom_config["training"])
     key = key_of(
-        fn_args.custom_config,
+        {name: value for name, value in fn_args.custom_config.items() if name not in (_PODS, _PIPELINE)},
         fn_args.train_files,
         fn_args.eval_files,
         fn_args.transform_output,

@@ -168,6 +168,8 @@ def make_plan(training: TrainingConfig, machine: Machine) -> Plan:
     Raises:
         SatisficeError: the machine has not what was asked for, or the backend cannot do what the machine would choose.
     """
+    if training.cluster == "kubernetes" and machine.member is None:
+        return _in_pods(training)
     strategy, reasons = _choose(training, machine)
     _check_member(training, strategy, machine.member)
     device = "tpu" if strategy == "tpu" else "gpu" if machine.gpus else "cpu"
@@ -202,6 +204,36 @@ def make_plan(training: TrainingConfig, machine: Machine) -> Plan:
         tpu=machine.tpu if strategy == "tpu" else "",
         reasons=tuple(reasons),
         precision=precision,
+    )
+
+
+def _in_pods(training: TrainingConfig) -> Plan:
+    """The plan of a cluster in Kubernetes, whatever this machine has; each pod makes its own of what it finds."""
+    pods = training.kubernetes
+    assert pods is not None  # the configuration says so
+    accelerator = pods.resources.accelerator
+    servers = max(1, training.parameter_servers) if training.strategy == "parameter_server" else 0
+    replicas = 1 if servers else training.workers * (accelerator.count if accelerator else 1)
+    _check_batch(training.global_batch_size, replicas)
+    count = training.workers + servers + bool(servers)
+    given = f" with {accelerator.count} {accelerator.type} each" if accelerator else ""
+    return Plan(
+        strategy=training.strategy,
+        asked=training.strategy,
+        found=f"Kubernetes, namespace {pods.namespace}",
+        device="gpu" if accelerator else "cpu",
+        replicas=replicas,
+        logical_devices=0,
+        per_replica_batch_size=-(-training.global_batch_size // replicas),
+        global_batch_size=training.global_batch_size,
+        workers=training.workers,
+        parameter_servers=servers,
+        local_cluster=False,
+        threads=0,
+        communication="" if servers else training.communication,
+        tpu="",
+        reasons=(f"{count} pods of a Job{given}, begun anew {pods.restarts} times at most",),
+        precision=precision_of(training.mixed_precision, "gpu" if accelerator else "cpu"),
     )
 
 

@@ -58,7 +58,7 @@ def in_containers(loaded: LoadedConfig) -> LoadedConfig:
     config = loaded.config
     kubeflow, volume = section_of(config, str(loaded.file))
     raw = config.canonical()
-    faults = [*_image_faults(kubeflow.image), *_store_faults(config, volume)]
+    faults = [*_image_faults(kubeflow.image), *_store_faults(config, volume), *_training_faults(config, volume)]
     for dotted, keys in _PATHS.items():
         path = _at(raw, keys)
         if path is not None and "://" not in path:
@@ -105,6 +105,16 @@ def _store_faults(config: PipelineConfig, volume: VolumeConfig) -> Iterator[Faul
             "metadata.mysql, metadata.postgresql or metadata.grpc; or a volume with access: ReadWriteOnce, by which all "
             "pods are on one machine",
         )
+
+
+def _training_faults(config: PipelineConfig, volume: VolumeConfig) -> Iterator[Fault]:
+    """The pods of a training read what other nodes wrote."""
+    pods = config.training.kubernetes
+    if config.training.cluster != "kubernetes" or pods is None:
+        return
+    given, expected = (f"claim {one.claim} at {one.mount_path}" for one in (pods.volume, volume))
+    if given != expected:
+        yield Fault("training.kubernetes.volume", "is not the volume of the other nodes", expected, given)
 
 
 def _at(raw: dict[str, Any], keys: tuple[str, ...]) -> str | None:

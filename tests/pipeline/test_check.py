@@ -293,3 +293,16 @@ def test_beside_a_faulty_configuration(small: Bench) -> None:
         "model": {"module": "small_checked_model"},
     }
     assert check_beside(raw, small.folder) == []
+
+
+def test_the_pipeline_root_lies_on_the_volume_of_the_pods(small: Bench, tmp_path: Path) -> None:
+    """Where the training runs in Kubernetes; before the first node runs."""
+    pods = f"{{image: 'r/s:1', volume: {{claim: satisfice, mount_path: {tmp_path}}}}}"
+    told = (
+        "training={cluster: kubernetes, strategy: multi_worker_mirrored, workers: 2}",
+        f"training.kubernetes={pods}",
+    )
+    assert check(loaded(small, *told), small.folder / "root").name == "small_checked_model"
+    one = fault(small, *told, root=Path("/var/tmp/elsewhere"))
+    assert one.path == "training.kubernetes.volume"
+    assert "the pipeline root would not be seen by the pods" in one.problem

@@ -29,6 +29,30 @@ def test_render(fresh_taxi, tmp_path):
     assert "removed  kubernetes/volume.yaml" in answer.out
 
 
+TRAINING = (
+    "training.cluster=kubernetes",
+    "training.strategy=multi_worker_mirrored",
+    "training.workers=2",
+    "training.kubernetes={image: 'registry/satisfice:1', volume: {claim: satisfice}}",
+)
+
+
+def test_render_training(fresh_taxi, tmp_path):
+    """Beside what serves; and what trains on this machine has none."""
+    output = tmp_path / "out"
+    words = ("deploy", "render", fresh_taxi.config, "-o", output, "--training")
+    told = [word for override in TRAINING for word in ("--set", override)]
+    answer = satisfice(*words, *told)
+    assert answer.code == 0, answer.err
+    assert "written  kubernetes/job.yaml" in answer.out
+    assert (output / "training" / "rendered_not_run" / "jobset.yaml").is_file()
+    assert not any(one["written"] for one in satisfice(*words, *told, "--json").json["files"])
+    answer = satisfice(*words)
+    assert (answer.code, "training.cluster: is not kubernetes" in answer.err) == (2, True)
+    answer = satisfice(*words, *told, "--set", "training.kubernetes.port=80")
+    assert (answer.code, "training.kubernetes.port" in answer.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("override", "code", "words"),
     [

@@ -176,6 +176,33 @@ USED = {
     "kubeflow.experiment",
     "kubeflow.token_env",
     "kubeflow.token_file",
+    "training.cluster",
+    "training.kubernetes.image",
+    "training.kubernetes.volume.claim",
+    "training.kubernetes.volume.mount_path",
+    "training.kubernetes.volume.access",
+    "training.kubernetes.namespace",
+    "training.kubernetes.context",
+    "training.kubernetes.resources.cpu",
+    "training.kubernetes.resources.memory",
+    "training.kubernetes.resources.accelerator.type",
+    "training.kubernetes.resources.accelerator.count",
+    "training.kubernetes.resources.shared_memory",
+    "training.kubernetes.resources.node_selector",
+    "training.kubernetes.resources.tolerations.key",
+    "training.kubernetes.resources.tolerations.operator",
+    "training.kubernetes.resources.tolerations.value",
+    "training.kubernetes.resources.tolerations.effect",
+    "training.kubernetes.secrets.*.name",
+    "training.kubernetes.secrets.*.env",
+    "training.kubernetes.secrets.*.mount_path",
+    "training.kubernetes.env",
+    "training.kubernetes.pull_secrets",
+    "training.kubernetes.service_account",
+    "training.kubernetes.port",
+    "training.kubernetes.start_deadline_s",
+    "training.kubernetes.restarts",
+    "training.kubernetes.grace_s",
     "metadata.sqlite.path",
     "metadata.mysql.host",
     "metadata.mysql.port",
@@ -206,7 +233,7 @@ def leaves(loc=()):
             yield from leaves(below)
         else:
             path = path.replace("gates.satisfy.", "gates.satisfy.*.").replace("instances.", "instances.*.")
-            yield path.replace("kubeflow.secrets.", "kubeflow.secrets.*.")
+            yield path.replace(".secrets.", ".secrets.*.")
 
 
 def test_every_key_is_used_or_refused():

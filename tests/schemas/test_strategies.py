@@ -14,6 +14,15 @@ from schemas.strategies import STRATEGIES, refused_pair
 REFUSED = {("keras3", name) for name in ("central_storage", "multi_worker_mirrored", "parameter_server", "tpu")}
 
 
+MIRRORED = {"strategy": "multi_worker_mirrored", "workers": 2}
+
+
+def pods(**accelerator: Any) -> dict[str, Any]:
+    """The section `training.kubernetes`, with devices of this kind."""
+    resources = {"resources": {"accelerator": accelerator}} if accelerator else {}
+    return {"image": "registry/satisfice:1", "volume": {"claim": "satisfice"}, **resources}
+
+
 @pytest.mark.parametrize(("backend", "strategy"), itertools.product(("tf_keras", "keras3"), STRATEGIES))
 def test_the_matrix(backend: str, strategy: str) -> None:
     """What fails or is wrong without an error is refused with its reason; all else is taken."""
@@ -45,6 +54,26 @@ def test_the_matrix(backend: str, strategy: str) -> None:
         ({"mixed_precision": "float16", "strategy": "central_storage"}, "float16 needs its loss scaled"),
         ({"mixed_precision": True, "strategy": "parameter_server"}, "expected mixed_precision: bfloat16 or false"),
         ({"checkpoint_every_steps": 5, "strategy": "parameter_server"}, "are each at a step of their own"),
+        ({"cluster": "kubernetes", "strategy": "mirrored"}, "with strategy: mirrored, which trains in one process"),
+        ({"cluster": "kubernetes"}, "with strategy: auto, which trains in one process"),
+        (
+            {"cluster": "kubernetes", "strategy": "multi_worker_mirrored"},
+            "cluster: kubernetes with workers: 1 is a cluster of one member",
+        ),
+        ({"cluster": "kubernetes", "strategy": "parameter_server"}, "nothing says where"),
+        (
+            {"cluster": "kubernetes", "strategy": "parameter_server", "kubernetes": pods(count=2)},
+            "count: 2 with strategy: parameter_server, whose workers train on one device each",
+        ),
+        (
+            {"cluster": "kubernetes", "strategy": "parameter_server", "kubernetes": pods(type="google.com/tpu")},
+            "which does not train on TPUs",
+        ),
+        (
+            {**MIRRORED, "cluster": "kubernetes", "kubernetes": pods(), "communication": "nccl"},
+            "communication: nccl is between GPUs, and no pod asks for one",
+        ),
+        ({"kubernetes": {**pods(), "env": {"TF_CONFIG": "{}"}}}, "sets TF_CONFIG, which each pod is given for itself"),
         (
             {"backend": "keras3", "strategy": "mirrored", "steps_per_execution": 5},
             "steps_per_execution: 5 with backend: keras3",

@@ -253,3 +253,22 @@ def test_a_tf_config_that_says_nothing_sensible(text: str, problem: str) -> None
         member_of(text)
     assert caught.value.thing == "TF_CONFIG"
     assert "unset it" in caught.value.remedy
+
+
+def test_a_cluster_in_kubernetes() -> None:
+    """The plan says what the pods will be, whatever this machine has; a pod makes its own."""
+    told = {"image": "r/s:1", "volume": {"claim": "c"}, "resources": {"accelerator": {"count": 2}}}
+    keys = {"strategy": "multi_worker_mirrored", "workers": 3, "cluster": "kubernetes", "kubernetes": told}
+    training = TrainingConfig.model_validate(keys)
+    plan = make_plan(training, Machine(2))
+    assert (plan.replicas, plan.device, plan.local_cluster, plan.found) == (
+        6,
+        "gpu",
+        False,
+        "Kubernetes, namespace default",
+    )
+    assert plan.reasons == ("3 pods of a Job with 2 nvidia.com/gpu each, begun anew 3 times at most",)
+    with pytest.raises(SatisficeError, match="leaves some of the 6 replicas without a row"):
+        make_plan(training.model_copy(update={"global_batch_size": 5}), Machine(2))
+    served = TrainingConfig.model_validate({**keys, "strategy": "parameter_server", "parameter_servers": 2, "kubernetes": {**told, "resources": {}}})  # fmt: skip
+    assert make_plan(served, Machine(2)).reasons == ("6 pods of a Job, begun anew 3 times at most",)

@@ -178,6 +178,16 @@ def refused(loaded: LoadedConfig, **changes) -> list[str]:
             {"push": {"serving": {"base_path": "/home/ada/models"}}},
             "push.serving.base_path: is a place of this machine",
         ),
+        (
+            {
+                "training": {
+                    "cluster": "kubernetes",
+                    "strategy": "parameter_server",
+                    "kubernetes": {"image": "registry.example/satisfice:1", "volume": {"claim": "another"}},
+                }
+            },
+            "training.kubernetes.volume: is not the volume of the other nodes",
+        ),
         ({"resources": {"Trainr": {"cpu": 1}}}, "kubeflow.resources.Trainr: is no node of this pipeline"),
         ({"resources": {"Trainer": {"memory": "a lot"}}}, "kubeflow.resources.Trainer: "),
         ({"parameters": ["training.epoch"]}, "kubeflow.parameters.0: is no key of this configuration"),

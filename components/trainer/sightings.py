@@ -16,7 +16,7 @@ State = Literal["waiting", "running", "done", "lost"]
 
 _PASSES = ("ContainerCreating", "PodInitializing", "")
 _NEVER = ("InvalidImageName", "ErrImageNeverPull")
-_INDEX = ("batch.kubernetes.io/job-completion-index",)
+_INDEX = "batch.kubernetes.io/job-completion-index"
 _TELLS_NOTHING = ("Error", "Completed", "")
 
 
@@ -66,9 +66,8 @@ def sight(pod: Mapping[str, Any]) -> Sighting:
 
 def _index(metadata: Mapping[str, Any]) -> int:
     for named in (metadata.get("annotations") or {}, metadata.get("labels") or {}):
-        for key in _INDEX:
-            if key in named:
-                return int(named[key])
+        if _INDEX in named:
+            return int(named[_INDEX])
     found = re.search(r"-(\d+)-[a-z0-9]+$", metadata["name"])
     return int(found[1]) if found else -1
 

@@ -131,7 +131,7 @@ def _attempts(api: Api, group: Group, logs: Path) -> Losses:
         raise_what_stays(group.tasks, logs)
         if lost.code == FAILS_AGAIN or lost.hopeless:
             raise _lost_for_good(group, lost, logs)
-        if one.replaced > group.config.restarts:
+        if group.tasks[lost.index].spared:  # it has begun anew alone as often as it may
             break
     assert lost is not None
     task = group.tasks[lost.index]
@@ -203,16 +203,16 @@ class _Attempt:
             self._tell(seen)
             if self._is_done(seen):
                 return None
-            self.replaced = sum(one.state == "lost" and self._group.tasks[one.index].spared for one in seen)
-            lost = lost_task(self._group.tasks, seen) or self._one_too_many(seen)
-            if lost is not None:
-                return lost
             if found is None or found["metadata"]["uid"] != uid:
                 raise KubernetesError(
                     f"Job {self._group.name}",
                     f"was deleted by somebody else in namespace {self._group.config.namespace}",
                     remedy="Run again; the training goes on from the state that was kept.",
                 )
+            self.replaced = sum(one.state == "lost" and self._group.tasks[one.index].spared for one in seen)
+            lost = lost_task(self._group.tasks, seen) or self._one_too_many(seen)
+            if lost is not None:
+                return lost
             self._check_job(found)
             self._check_started(seen, uid)
 
@@ -251,10 +251,14 @@ class _Attempt:
         index = hopeless[0].index if hopeless else max(waited, key=lambda one: waited[one])
         pod = next((one for one in seen if one.index == index and one.state == "waiting"), None)
         why = pod.why if pod and pod.why else words_of_events(self._api.events(pod.uid if pod else uid))
+        problem, remedy = "cannot start", "Correct training.kubernetes.image."
+        if not hopeless:
+            problem = f"has not started within {self._group.config.start_deadline_s} s"
+            remedy = "Mend that, or give it longer: training.kubernetes.start_deadline_s."
         raise KubernetesError(
             f"pod {pod.pod if pod else index} ({self._group.tasks[index].name})",
-            f"has not started within {self._group.config.start_deadline_s} s: {shorten(why or 'nobody says why', 500)}",
-            remedy="Mend that, or give it longer: training.kubernetes.start_deadline_s.",
+            f"{problem}: {shorten(why or 'nobody says why', 500)}",
+            remedy=remedy,
         )
 
     def _tell(self, seen: Sequence[Sighting]) -> None:

@@ -251,7 +251,7 @@ def test_pods_that_cannot_run(act: Act, words: str, cluster: Cluster, tmp_path: 
 def test_an_image_that_cannot_be_is_told_at_once(cluster: Cluster, tmp_path: Path) -> None:
     """No deadline makes a name of it."""
     cluster.script = lambda index, nth: Act(waiting="InvalidImageName", message="couldn't parse image name")
-    with pytest.raises(KubernetesError, match="InvalidImageName: couldn't parse image name"):
+    with pytest.raises(KubernetesError, match="cannot start: InvalidImageName: couldn't parse image name"):
         run(tmp_path)
 
 

@@ -237,7 +237,7 @@ def test_all_faults_at_once(faults):
         "epochs",
         "training.epochs=two",
         "push.edge=x",
-        "beam.runner=flink",
+        "data.source.format=avro",
     )
     assert [fault.split(":")[0] for fault in found] == [
         "--set epochs",
@@ -245,7 +245,7 @@ def test_all_faults_at_once(faults):
         "push.edge",
         "serving.instances",
         "edge",
-        "beam.runner",
+        "data.source.format",
     ]
 
 

@@ -19,7 +19,7 @@ from tests.workbench import REPOSITORY, Bench, satisfice
 
 COMMANDS = ["run", "validate", "init", "runs", "show", "why", "approve", "reject", "inspect", "serve", "predict"]
 COMMANDS += ["doctor", "versions", "rollback", "pin", "label", "allow", "history", "fsck", "verify"]
-COMMANDS += ["watch", "decisions", "schedule", "ci", "compile", "submit"]
+COMMANDS += ["watch", "decisions", "schedule", "ci", "backfill", "compile", "submit"]
 
 
 @pytest.fixture

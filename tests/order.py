@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
 DURATIONS = Path(__file__).with_name("durations.json")
-_LEAST = 5
-"""Seconds below which a file is not recorded."""
 
 
 def file_of(nodeid: str) -> str:
@@ -19,9 +18,9 @@ def file_of(nodeid: str) -> str:
 
 
 def longest_first(items: list) -> None:
-    """Sorts the tests by what their file took, in place; within a file, and of files that took little, the order stays."""
+    """Sorts the tests by what their file took, in place, a file that is not known first; within a file the order stays."""
     seconds = json.loads(DURATIONS.read_text())
-    items.sort(key=lambda item: -seconds.get(file_of(item.nodeid), 0))
+    items.sort(key=lambda item: -seconds.get(file_of(item.nodeid), math.inf))
 
 
 class Recorder:
@@ -37,5 +36,5 @@ class Recorder:
         known = json.loads(DURATIONS.read_text())
         kept = {file: took for file, took in known.items() if (DURATIONS.parent.parent / file).exists()}
         found = {**kept, **{file: round(took) for file, took in self.seconds.items()}}
-        longest = sorted((-took, file) for file, took in found.items() if took >= _LEAST)
+        longest = sorted((-took, file) for file, took in found.items())
         DURATIONS.write_text(json.dumps({file: -took for took, file in longest}, indent=2) + "\n")

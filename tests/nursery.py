@@ -180,6 +180,8 @@ def _become_template(message: dict, streams: list[int]) -> None:
         os.environ.update(message["env"])
         sys.path[:] = dict.fromkeys([*message["sys_path"], *sys.path])
         os.chdir(message["sys_path"][0])
+        sys.argv[:] = [str(template.__file__), *message["path"]]
+        sys.modules["__main__"] = template  # what starts processes of its own has them import the main module
         template._main(message["path"])
         status = 0
     except BaseException:  # noqa: BLE001 - the process ends here whatever was raised, and the log is all that tells

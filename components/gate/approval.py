@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ml_metadata.proto import metadata_store_pb2
 
@@ -115,15 +115,7 @@ def approve(store: Any, lineage: Lineage, waiting: Pending, approval: Approval) 
     _refuse_changed_bytes(waiting)
     execution, output = waiting.approved, None
     if execution is None:
-        told = f"approved by {approval.by}: {approval.reason}"
-        decision = waiting.decision.model_copy(
-            update={
-                "outcome": "push",
-                "approval": approval,
-                "reasons": (told, *waiting.decision.reasons[1:]),
-                "edge": _settled(waiting.decision.edge, "push", told),
-            }
-        )
+        decision = _decided(waiting.decision, approval, "push")
         execution, output = _record(store, waiting, decision, _Execution.RUNNING)
     else:
         (output,) = _artifacts(store, execution.id, "decision", metadata_store_pb2.Event.OUTPUT)
@@ -146,18 +138,23 @@ def reject(store: Any, waiting: Pending, approval: Approval) -> Decision:
             f"was approved by {by}, and its push was cut off",
             remedy="`satisfice approve` goes on.",
         )
-    told = f"rejected by {approval.by}: {approval.reason}"
-    decision = waiting.decision.model_copy(
-        update={
-            "outcome": "block",
-            "approval": approval,
-            "reasons": (told, *waiting.decision.reasons[1:]),
-            "edge": _settled(waiting.decision.edge, "block", told),
-        }
-    )
+    decision = _decided(waiting.decision, approval, "block")
     execution, _ = _record(store, waiting, decision, _Execution.RUNNING)
     _finish(store, execution, "rejected")
     return decision
+
+
+def _decided(waiting: Decision, approval: Approval, outcome: Literal["push", "block"]) -> Decision:
+    """The decision that waited, as a person settled it."""
+    told = f"{'approved' if outcome == 'push' else 'rejected'} by {approval.by}: {approval.reason}"
+    return waiting.model_copy(
+        update={
+            "outcome": outcome,
+            "approval": approval,
+            "reasons": (told, *waiting.reasons[1:]),
+            "edge": _settled(waiting.edge, outcome, told),
+        }
+    )
 
 
 def _settled(edge: EdgeDecision | None, outcome: Outcome, told: str) -> EdgeDecision | None:

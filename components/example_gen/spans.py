@@ -126,8 +126,8 @@ def find_spans(pattern: str) -> tuple[Span, ...]:
 
     Raises:
         ValueError: the pattern is none, as `SpanPath.parse` says.
-        DataError: no file matches; one matches without a number or a date where that should stand; two texts stand for
-            one number; or a file cannot be opened.
+        DataError: no file matches; one matches without a number or a date where that should stand; or two texts
+            stand for one number.
     """
     path = SpanPath.parse(pattern)
     if not path.names:
@@ -157,7 +157,7 @@ def window(spans: Sequence[Span], last_spans: int | Literal["all"] | None = None
         upto: number of the span at which it ends; None for the newest.
 
     Raises:
-        DataError: there is no such span.
+        DataError: there is no such span, or one of its files cannot be opened.
     """
     last = spans[-1].number if upto is None else upto
     if all(span.number != last for span in spans):

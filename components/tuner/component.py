@@ -78,7 +78,8 @@ class Tuner(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 schema=schema,
                 model=model.model_dump_json(by_alias=True),
-                training=training.model_dump_json(by_alias=True),
+                # Where the winner is trained says nothing of the search, which is made here.
+                training=training.model_dump_json(by_alias=True, exclude={"cluster", "kubernetes"}),
                 gates=gates.model_dump_json(by_alias=True),
                 tflite=tflite.model_dump_json(by_alias=True) if tflite else "",
                 build_model_fingerprint=fingerprint,

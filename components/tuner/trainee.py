@@ -216,6 +216,8 @@ def on_one_device(training: TrainingConfig) -> TrainingConfig:
             "parameter_servers": 0,
             "devices": "auto",
             "communication": "auto",
+            "cluster": "local",
+            "kubernetes": None,
             "warm_start": "none",
             "checkpoint_every_steps": None,
             "tune": None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.trainer.strategy import Machine, make_plan
 from components.tuner.trainee import _Kept, on_one_device
 from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import TuningError
@@ -60,8 +61,20 @@ def test_an_objective_that_is_not_logged_is_refused_by_name() -> None:
 
 def test_a_trial_trains_on_one_device() -> None:
     """Whatever the strategy that trains the winner; from scratch, and without a search of its own."""
-    training = TrainingConfig(strategy="multi_worker_mirrored", workers=2, communication="ring", warm_start="champion")
+    pods = {"image": "x/y:1", "volume": {"claim": "satisfice"}}
+    training = TrainingConfig.model_validate(
+        {
+            "strategy": "multi_worker_mirrored",
+            "workers": 2,
+            "communication": "ring",
+            "warm_start": "champion",
+            "cluster": "kubernetes",
+            "kubernetes": pods,
+        }
+    )
     plain = on_one_device(training)
+    assert make_plan(plain, Machine(cpus=2)).workers == 1
+    assert (plain.cluster, plain.kubernetes) == ("local", None)
     assert (plain.strategy, plain.workers, plain.communication, plain.warm_start) == ("one_device", 1, "auto", "none")
     assert (plain.seed, plain.epochs, plain.global_batch_size) == (training.seed, training.epochs, 1024)
     TrainingConfig.model_validate(plain.model_dump())

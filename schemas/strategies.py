@@ -32,12 +32,7 @@ CLUSTERS = ("multi_worker_mirrored", "parameter_server")
 """Those that train in several processes."""
 FLOAT32 = "float32"
 
-_OF_KERAS3 = {
-    "central_storage": "trains wrongly without an error: a loss of 0.729 where one device has 0.601",
-    "multi_worker_mirrored": "fails in fit: Keras 3 cannot add up the losses of several workers (keras issue 20585)",
-    "parameter_server": "fails in fit: Keras 3 has no code for parameter servers",
-    "tpu": "is not tried",
-}
+_OF_KERAS3 = {"tpu": "is not tried"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +174,7 @@ def refused_under(training: Any, strategy: str) -> Refusal | None:
     if scaled:
         return Refusal(
             f"mixed_precision: {str(training.mixed_precision).lower()} with strategy: {training.strategy}: float16 needs its "
-            "loss scaled, which tf_keras does not do where variables are not on every device",
+            "loss scaled, which is not done where variables are not on every device",
             "mixed_precision: bfloat16 or false",
         )
     if training.checkpoint_every_steps and training.strategy == "parameter_server":
@@ -187,12 +182,5 @@ def refused_under(training: Any, strategy: str) -> Refusal | None:
             f"checkpoint_every_steps: {training.checkpoint_every_steps} with strategy: parameter_server: its workers are each "
             "at a step of their own, and the state is kept after each epoch",
             "checkpoint_every_steps left out",
-        )
-    several = training.steps_per_execution not in ("auto", 1)
-    if several and training.backend == "keras3" and strategy == "mirrored":
-        return Refusal(
-            f"steps_per_execution: {training.steps_per_execution} with backend: keras3 and strategy: mirrored fails on "
-            "an uneven last batch",
-            "steps_per_execution: auto or 1",
         )
     return None

@@ -17,11 +17,13 @@ import tensorflow as tf
 from components import progress
 from components.trainer.curves import Meter, TensorBoard
 from components.trainer.inputs import Layout
+from components.trainer.loop import Loop, Way
 from components.trainer.precision import answer_in_float32, policy
 from components.trainer.preemption import listening
+from components.trainer.replicas import InStep
 from components.trainer.resume import Resume, State, restore
 from components.trainer.scope import Scope
-from components.trainer.servers import ServedModel
+from components.trainer.servers import Served
 from components.trainer.warm_start import Champion, begin_from
 from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
@@ -184,15 +186,26 @@ def fit(
         begun = not (course.state.epochs or course.state.step)
         warm_start = begin_from(course.champion, model, assign=begun) if course.champion else None
         restore(model, course.state)
-    served = course.scope.coordinator is not None
-    trained = ServedModel(keras, model, course.scope, training.global_batch_size, build) if served else model
+    way = _way(keras, model, training, course.scope, build, train.element_spec)
+    trained = model if way is None else Loop(keras, model, way)
     meter = Meter(rows)
     started = time.monotonic()
-    history = _train(keras, model, trained.fit, training, train, validate, steps, left, course, meter)
+    history = _train(keras, model, trained, training, train, validate, steps, left, course, meter)
     seconds = time.monotonic() - started
     if course.scope.strategy is not None or course.precision != FLOAT32:
         model = _rebuilt(keras, model, build)
     return Fitted(model, history, seconds, rows, course.state.epochs, course.state.step, meter, warm_start)
+
+
+def _way(
+    keras: ModuleType, model: Any, training: TrainingConfig, scope: Scope, build: Callable[[], Any], spec: Any
+) -> Way | None:
+    """What takes the place of the model's own `fit`; None where that does."""
+    if scope.coordinator is not None:
+        return Served(keras, model, scope, training.global_batch_size, build, spec)
+    if training.backend == "keras3" and scope.strategy is not None:
+        return InStep(keras, model, scope.strategy, spec)
+    return None
 
 
 @dataclass(frozen=True)
@@ -225,7 +238,7 @@ def _parts(train: tf.data.Dataset, training: TrainingConfig, steps: int, left: i
 def _train(
     keras: ModuleType,
     model: Any,
-    fit_part: Callable[..., Any],
+    trained: Any,
     training: TrainingConfig,
     train: tf.data.Dataset,
     validate: tf.data.Dataset,
@@ -234,7 +247,7 @@ def _train(
     course: Course,
     meter: Meter,
 ) -> dict[str, list[float]]:
-    """Trains, and gives the best weights back; the curve of all epochs, also of those that were done before."""
+    """Trains as `trained` does, and gives the model's best weights back; the curve of all epochs, also of those that were done before."""
     early = _early_stopping(keras, training.early_stopping) if training.early_stopping else None
     history = {name: list(values) for name, values in course.state.history.items()}
     reporter = _reporter(keras, training, steps, done=course.state.epochs, step=course.state.step)
@@ -243,13 +256,13 @@ def _train(
             course.resume.callback(keras, course.state, early, steps, preemption) if course.resume is not None else None
         )
         for part in _parts(train, training, steps, left, course):
-            if part.done:
+            if part.done and trained is model:
                 model.evaluate(part.train.take(1), verbose=0)  # makes the metrics' variables, which are put back then
             if keeper is not None:
                 keeper.offset = part.done
             reporter.done_before = part.done
             measuring = meter.callback(keras, (steps - part.done) / steps, tensorboard)
-            log = fit_part(
+            log = trained.fit(
                 part.train,
                 validation_data=validate,
                 initial_epoch=part.epochs[0],
@@ -290,12 +303,10 @@ def _tensorboard(course: Course) -> Iterator[TensorBoard | None]:
 
 
 def _set_up(model: Any, training: TrainingConfig, steps: int, course: Course) -> None:
-    asked: int | str = training.steps_per_execution
-    is_keras3 = training.backend == "keras3"
-    if asked == "auto":  # Keras 3 fails on the last batch of an epoch where several replicas take several steps a call
-        asked = 1 if course.scope.strategy is not None and is_keras3 else _STEPS_PER_EXECUTION
+    asked = _STEPS_PER_EXECUTION if training.steps_per_execution == "auto" else training.steps_per_execution
     most = max(1, min(int(asked), steps, training.checkpoint_every_steps or steps))
-    if is_keras3 and course.epochs_in_train:  # its last call of an epoch would take steps of the next
+    of_keras3 = training.backend == "keras3" and course.scope.strategy is None
+    if of_keras3 and course.epochs_in_train:  # its last call of an epoch would take steps of the next
         most = max(size for size in range(1, most + 1) if steps % size == course.state.step % size == 0)
     model.steps_per_execution = most
     model.jit_compile = training.jit_compile

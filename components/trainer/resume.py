@@ -242,8 +242,8 @@ def _metrics_variables(model: Any) -> list[Any]:
 
 def _read(variable: Any) -> npt.NDArray[Any]:
     """The value over all replicas, which takes all workers where each adds up for itself."""
-    value = variable.read_value() if hasattr(variable, "read_value") else variable.value  # of tf_keras, of Keras 3
-    return np.asarray(value)
+    held = variable if hasattr(variable, "read_value") else variable.value  # of tf_keras, of Keras 3
+    return np.asarray(held.read_value())
 
 
 def _assign(variables: Sequence[Any], arrays: Sequence[npt.NDArray[Any]]) -> None:

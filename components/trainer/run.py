@@ -7,7 +7,6 @@ import importlib.util
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +35,7 @@ from components.trainer.tuned import TUNED, tuned
 from components.trainer.warm_start import read_champion, vocabularies_changed
 from schemas.config import KubernetesConfig, ModelConfig, TFLiteConfig, TrainingConfig
 from schemas.decision import TRAINING_FILE
-from schemas.errors import KubernetesError, SatisficeError
+from schemas.errors import KubernetesError
 from serving import payload
 
 __all__ = ["custom_config", "run_fn"]
@@ -265,8 +264,7 @@ def _fit(
 ) -> tuple[Fitted, Compressed | None]:
     """Reads both splits once, trains, makes the model smaller where that is asked for, and keeps its reference."""
     batch, replicas = training.global_batch_size, plan.replicas
-    even_first = replicas > 1 and training.backend == "keras3"
-    held_out_batch = batch if even_first else max(batch, VALIDATION_ROWS)
+    held_out_batch = max(batch, VALIDATION_ROWS)
     stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
     train = reader.read(
         fn_args.train_files, block_rows(layout, batch), budget, folder / "train.arrow", stated.get("train")
@@ -279,8 +277,6 @@ def _fit(
         folder / "validate.arrow",
         stated.get("validate"),
     )
-    if even_first:
-        _check_first_batch(batch, replicas, {"train": train.blocks.rows, "validate": held_out.blocks.rows})
     left = range(course.state.epochs, training.epochs)
     batches = dataset(train.blocks, layout, batch, shuffle_seed=training.seed, replicas=replicas, epochs=left)
     fitted = fit(
@@ -302,19 +298,6 @@ def _fit(
         shipped = small.model if small else fitted.model
         write_reference(shipped, validate, _made(Path(fn_args.model_run_dir)))
     return fitted, small
-
-
-def _check_first_batch(batch: int, replicas: int, rows: Mapping[str, int]) -> None:
-    """Makes sure that the first batch of each split divides evenly: Keras 3 adds up the replicas' parts of it."""
-    least = min(rows, key=lambda split: rows[split])
-    if batch % replicas or rows[least] < batch:
-        raise SatisficeError(
-            "training.global_batch_size",
-            f"is not divided evenly among {replicas} replicas in the first batch, on which Keras 3 fails",
-            expected=f"a multiple of {replicas} up to {rows[least]:,}, the rows of the {least} split",
-            got=batch,
-            remedy="Change it, or take training.backend: tf_keras.",
-        )
 
 
 def _made(folder: Path) -> Path:

@@ -16,10 +16,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.trainer.loop import build_under
 from components.trainer.scope import Scope
+from components.trainer.tally import Tally, stepping
 from schemas.errors import SatisficeError
 
-__all__ = ["ServedModel"]
+__all__ = ["Served"]
 
 _AHEAD = 4
 """Calls for each worker that are on their way: enough that none waits for the chief, few enough to be held in memory."""
@@ -29,79 +31,44 @@ _CALLS = 2
 """For each worker in an epoch at least, so that all of them have something to do."""
 
 
-class ServedModel:
-    """A tf_keras model whose variables lie on parameter servers, and its way of training."""
+class Served:
+    """A way to train a model whose variables lie on parameter servers; see `loop.Way`."""
 
-    def __init__(self, keras: ModuleType, model: Any, scope: Scope, batch_size: int, copy: Callable[[], Any]) -> None:
-        """Take a model that was built in the scope, the rows of a step, and what builds the same model beside it."""
-        self._keras, self._model, self._scope, self._batch_size = keras, model, scope, batch_size
-        keras.backend.reset_uids()  # the copy's metrics are named like the model's
+    def __init__(
+        self, keras: ModuleType, model: Any, scope: Scope, batch_size: int, copy: Callable[[], Any], spec: Any
+    ) -> None:
+        """Take a model that was built in the scope, the rows of a step, what builds the same model beside it, and the spec
+        of a batch.
+        """
+        self._model, self._scope, self._batch_size = model, scope, batch_size
+        self._tally = None
+        if keras.__name__ == "tf_keras":
+            keras.backend.reset_uids()
+        else:
+            build_under(scope.strategy, model, spec)
+            self._tally = Tally(keras, model)
+            keras.backend.clear_session()  # the copy's metrics are named like the model's
+        self._call = _call(model, spec, self._tally)
         self._beside = copy()
 
-    def fit(
-        self,
-        train: tf.data.Dataset,
-        *,
-        validation_data: tf.data.Dataset,
-        initial_epoch: int,
-        epochs: int,
-        steps_per_epoch: int | None,
-        callbacks: list[Any],
-        **_: Any,
-    ) -> Any:
-        """Trains as Keras' `fit` does.
+    def read(self, batches: tf.data.Dataset) -> Iterator[Any]:
+        """As they are: the chief hands them out."""
+        return iter(batches)
 
-        Args:
-            train: batches of `(features, label)`: those of all epochs one after the other, or of one pass where
-                `steps_per_epoch` is None.
-            validation_data: batches of `(features, label)`.
-            initial_epoch, epochs: numbers of the first epoch, and of the one after the last.
-            steps_per_epoch: batches of an epoch.
-            callbacks: of Keras.
-
-        Returns:
-            Keras' `History`.
+    def train(self, batches: Iterator[Any], steps: int, told: Any) -> dict[str, float]:
+        """Hands out the batches of an epoch and waits for all of them; see `loop.Way`.
 
         Raises:
             SatisficeError: the workers report other rows than they were sent.
         """
-        model, callback = self._model, self._keras.callbacks
-        steps = steps_per_epoch or int(train.cardinality())
-        history = callback.History()
-        told = callback.CallbackList([*callbacks, history], model=model, epochs=epochs, steps=steps, verbose=0)
-        call = _call(model, train.element_spec)
-        model.stop_training = False
-        batches = iter(train)
-        told.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
-            told.on_epoch_begin(epoch)
-            logs = {**self._epoch(batches, steps, call, told), **self._validated(validation_data, told)}
-            told.on_epoch_end(epoch, logs)
-            if model.stop_training:
-                break
-            if steps_per_epoch is None:
-                batches = iter(train)
-        told.on_train_end()
-        return history
-
-    def _validated(self, validation_data: tf.data.Dataset, told: Any) -> dict[str, float]:
-        told.on_test_begin()
-        self._beside.set_weights(self._model.get_weights())
-        found = self._beside.evaluate(validation_data, verbose=0, return_dict=True)
-        told.on_test_end()
-        return {f"val_{name}": value for name, value in found.items()}
-
-    def _epoch(self, batches: Iterator[Any], steps: int, call: Any, told: Any) -> dict[str, float]:
-        """Hands out the batches of an epoch and waits for all of them; the metrics."""
         model, coordinator = self._model, self._scope.coordinator
         at_once = max(1, min(int(model.steps_per_execution), steps // (_CALLS * self._scope.workers)))
         size = tf.constant(self._batch_size, tf.int64)
-        model.reset_metrics()
         waiting: deque[_Call] = deque()
         done = sent = 0
 
         def finish() -> int:
-            now = done + _finished(waiting.popleft())
+            now = done + self._finished(waiting.popleft())
             told.on_train_batch_end(now - 1)
             return now
 
@@ -109,14 +76,36 @@ class ServedModel:
             count = min(at_once, steps - sent)
             told.on_train_batch_begin(sent)
             batch = _joined(list(itertools.islice(batches, count)))
-            waiting.append(_Call(count, int(batch[1].shape[0]), coordinator.schedule(call, args=(*batch, size))))
+            waiting.append(_Call(count, int(batch[1].shape[0]), coordinator.schedule(self._call, args=(*batch, size))))
             sent += count
             if len(waiting) == _AHEAD * self._scope.workers:
                 done = finish()
         while waiting:
             done = finish()
         coordinator.join()
+        if self._tally is not None:
+            self._tally.settle()
         return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+    def evaluate(self, batches: tf.data.Dataset) -> dict[str, float]:
+        """The chief's own reckoning, on a copy of the weights; see `loop.Way`."""
+        self._beside.set_weights(self._model.get_weights())
+        found: dict[str, float] = self._beside.evaluate(batches, verbose=0, return_dict=True)
+        return found
+
+    def _finished(self, call: _Call) -> int:
+        """Waits for a worker; the number of batches."""
+        reported, added = call.answer.fetch()
+        if int(reported) != call.rows:
+            raise SatisficeError(
+                "a worker",
+                "trained on other rows than it was sent",
+                expected=f"{call.rows:,} rows",
+                got=int(reported),
+            )
+        if self._tally is not None:
+            self._tally.add(added)
+        return call.steps
 
 
 @dataclass(frozen=True)
@@ -134,27 +123,23 @@ class _Call:
     answer: Any
 
 
-def _finished(call: _Call) -> int:
-    """Waits for a worker; the number of batches."""
-    reported = int(call.answer.fetch())
-    if reported != call.rows:
-        raise SatisficeError(
-            "a worker", "trained on other rows than it was sent", expected=f"{call.rows:,} rows", got=reported
-        )
-    return call.steps
-
-
-def _call(model: Any, spec: Any) -> Any:
-    """What a worker is asked for: to train on some rows, batch by batch; it answers how many they were."""
+def _call(model: Any, spec: Any, tally: Tally | None) -> Any:
+    """What a worker is asked for: to train on some rows, batch by batch; it answers how many they were, and what their
+    metrics have added up where these are not shared.
+    """
     features, label = spec
+
+    step = stepping(model.train_step, tally)
 
     @tf.function(input_signature=[features, label, tf.TensorSpec([], tf.int64)])
     def train(features: Mapping[str, Any], label: Any, batch_size: Any) -> Any:
         rows = tf.shape(label, tf.int64)[0]
+        added = tally.zeros() if tally is not None else []
         for start in tf.range(0, rows, batch_size):
             one = {name: rows_of[start : start + batch_size] for name, rows_of in features.items()}
-            model.distribute_strategy.run(model.train_step, args=((one, label[start : start + batch_size]),))
-        return rows
+            more = model.distribute_strategy.run(step, args=((one, label[start : start + batch_size]),))
+            added = [total + new for total, new in zip(added, more, strict=True)]
+        return rows, added
 
     return train
 

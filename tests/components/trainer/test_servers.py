@@ -12,16 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
 import tf_keras
 
+from components.trainer.loop import Loop, build_under
 from components.trainer.scope import Scope
-from components.trainer.servers import ServedModel
+from components.trainer.servers import Served
+from components.trainer.tally import Tally
 from schemas.errors import SatisficeError
 from tests.components.trainer import trials
+from tests.components.trainer.looped import BATCH, ROWS, fit, own_fit, small_model, some_rows, told_of
 from tests.components.trainer.test_distributed import members, record, states, until
 from tests.components.trainer.tiny import SCHEMA, example, write_transform_output
 
@@ -47,84 +51,43 @@ class AtOnce:
 
     def schedule(self, call: Any, args: Any) -> Answer:
         self.rows.append(int(args[1].shape[0]))
-        return Answer(self.told(call(*args)))
+        rows, added = call(*args)
+        return Answer((self.told(rows), [one.numpy() for one in added]))
 
     def join(self) -> None:
         """Nothing is on its way."""
 
 
-BATCH, ROWS = 8, 61
-
-
-def some_rows(count: int, seed: int) -> tf.data.Dataset:
-    values = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
-    labels = (values.sum(axis=1, keepdims=True) > 0.2).astype(np.int64)
-    return tf.data.Dataset.from_tensor_slices(({"x": values}, labels)).batch(BATCH)
-
-
-def small_model() -> Any:
-    tf_keras.utils.set_random_seed(1)
-    given = {"x": tf_keras.Input((3,), name="x")}
-    model = tf_keras.Model(given, tf_keras.layers.Dense(1, activation="sigmoid")(given["x"]))
-    metrics = [tf_keras.metrics.AUC(), tf_keras.metrics.TruePositives(thresholds=0.0, name="ones")]
-    model.compile(tf_keras.optimizers.Adam(0.1), "binary_crossentropy", metrics=metrics)
-    return model
-
-
-class Told(tf_keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes what Keras tells a callback."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[int] = []
-        self.ends: list[str] = []
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.steps.append(batch + 1)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.ends.append(f"epoch {epoch}")
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.ends.append("train")
-
-
 def fitted(
-    coordinator: AtOnce, callbacks: list[Any], *, epochs: int = 3, in_train: bool = False, **more: Any
+    library: Any,
+    coordinator: AtOnce,
+    callbacks: list[Any],
+    *,
+    epochs: int = 3,
+    in_train: bool = False,
+    at_once: int = 2,
 ) -> tuple[Any, Any]:
     """The model, and the curve."""
-    tf_keras.backend.clear_session()
-    model = small_model()
-    model.steps_per_execution = more.get("at_once", 2)
+    library.backend.clear_session()
+    model = small_model(library)
+    model.steps_per_execution = at_once
     scope = Scope(coordinator=coordinator, workers=1)
     train = some_rows(ROWS, 2)
-    steps = int(train.cardinality())
-    history = ServedModel(tf_keras, model, scope, BATCH, small_model).fit(
-        train.repeat(epochs) if in_train else train,
-        validation_data=some_rows(21, 3),
-        initial_epoch=0,
-        epochs=epochs,
-        steps_per_epoch=steps if in_train else None,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
-    )
-    return model, history.history
+    way = Served(library, model, scope, BATCH, lambda: small_model(library), train.element_spec)
+    history = fit(Loop(library, model, way), callbacks, epochs=epochs, in_train=in_train)
+    return model, history
 
 
-@pytest.mark.parametrize("in_train", [False, True])
-def test_with_workers_in_order_it_is_keras_own_fit(in_train: bool) -> None:
+@pytest.mark.parametrize(
+    ("library", "in_train"), [(tf_keras, False), (tf_keras, True), (keras, True)], ids=["passes", "epochs", "keras3"]
+)
+def test_with_workers_in_order_it_is_keras_own_fit(library: Any, in_train: bool) -> None:
     """The same curve under the same names, the last batch a smaller one; callbacks hear of each step that is done."""
-    tf_keras.backend.clear_session()
-    expected = small_model().fit(
-        some_rows(ROWS, 2), validation_data=some_rows(21, 3), epochs=3, shuffle=False, verbose=0
-    )
-    told, coordinator = Told(), AtOnce()
-    _, history = fitted(coordinator, [told], in_train=in_train)
-    assert (
-        history.keys() == expected.history.keys() == {f"{v}{m}" for v in ("", "val_") for m in ("loss", "auc", "ones")}
-    )
-    for name, values in expected.history.items():
+    _, expected = own_fit(library)
+    told, coordinator = told_of(library), AtOnce()
+    _, history = fitted(library, coordinator, [told], in_train=in_train)
+    assert history.keys() == expected.keys() == {f"{v}{m}" for v in ("", "val_") for m in ("loss", "mse", "ones")}
+    for name, values in expected.items():
         assert history[name] == pytest.approx(values, abs=1e-6)
     assert coordinator.rows == [16, 16, 16, 13] * 3
     assert told.steps == [2, 4, 6, 8] * 3
@@ -134,30 +97,24 @@ def test_with_workers_in_order_it_is_keras_own_fit(in_train: bool) -> None:
 def test_each_worker_gets_several_calls_in_an_epoch() -> None:
     """However many steps one call may take: one call for all would leave every worker but one without work."""
     coordinator = AtOnce()
-    fitted(coordinator, [], epochs=1, at_once=10)
+    fitted(tf_keras, coordinator, [], epochs=1, at_once=10)
     assert coordinator.rows == [32, 29]
 
 
 def test_early_stopping_puts_the_best_weights_back() -> None:
     """On a metric of validation, which the chief reckons."""
     early = tf_keras.callbacks.EarlyStopping("val_ones", mode="min", patience=2, restore_best_weights=True)
-    model, history = fitted(AtOnce(), [early], epochs=9)
+    model, history = fitted(tf_keras, AtOnce(), [early], epochs=9)
     assert len(history["loss"]) == 3, "the number of ones never falls"
-    first, _ = fitted(AtOnce(), [], epochs=1)
+    first, _ = fitted(tf_keras, AtOnce(), [], epochs=1)
     for ours, theirs in zip(model.get_weights(), first.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_a_callback_can_end_an_epoch() -> None:
     """What was handed out is waited for, and the epoch is told of."""
-
-    class Stop(Told):
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            super().on_train_batch_end(batch)
-            self.model.stop_training = True
-
-    told, coordinator = Stop(), AtOnce()
-    fitted(coordinator, [told], at_once=1)
+    told, coordinator = told_of(tf_keras, stop=True), AtOnce()
+    fitted(tf_keras, coordinator, [told], at_once=1)
     assert told.steps == [1, 2, 3, 4]
     assert told.ends == ["epoch 0", "train"]
     assert len(coordinator.rows) == 4, "as many as are on their way at once"
@@ -166,13 +123,51 @@ def test_a_callback_can_end_an_epoch() -> None:
 def test_a_worker_that_loses_rows_is_found_out() -> None:
     """Nobody goes on with a training that has not seen what it should have."""
     with pytest.raises(SatisficeError, match="trained on other rows than it was sent; expected 16 rows; got 15"):
-        fitted(AtOnce(lambda rows: rows - 1), [])
+        fitted(tf_keras, AtOnce(lambda rows: rows - 1), [])
+
+
+def test_workers_that_write_between_lose_nothing_of_each_other() -> None:
+    """Keras 3's metrics read, add and write back; each worker begins from zero, and the steps are counted as they come."""
+    keras.backend.clear_session()
+    model = small_model(keras)
+    train = some_rows(ROWS, 2)
+    build_under(None, model, train.element_spec)
+    tally = Tally(keras, model)
+    answers = [tf.function(tally.run)(model.train_step, batch) for batch in train.take(2)]
+    assert not any(np.any(variable.numpy()) for metric in model.metrics for variable in metric.variables)
+    for answer in reversed(answers):
+        tally.add([one.numpy() for one in answer])
+    tally.settle()
+    assert float(model.get_metrics_result()["ones"]) == sum(int(np.sum(label)) for _, label in train.take(2))
+    assert int(model.optimizer.iterations) == 2
+
+
+def test_a_metric_that_is_not_a_sum_is_refused() -> None:
+    """Nobody believes a figure of one worker."""
+
+    class Last(keras.metrics.Metric):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(name="last")
+            self.seen = self.add_variable((), "zeros", aggregation="mean", name="seen")
+
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            self.seen.assign(keras.ops.mean(y_pred))
+
+        def result(self) -> Any:
+            return self.seen
+
+    keras.backend.clear_session()
+    model = small_model(keras)
+    model.compile("sgd", "binary_crossentropy", metrics=[Last()])
+    build_under(None, model, some_rows(ROWS, 2).element_spec)
+    with pytest.raises(SatisficeError, match=r"last/seen: cannot be added up .* expected aggregation: sum; got mean"):
+        Tally(keras, model)
 
 
 # --- a cluster --------------------------------------------------------------------------------------------------------
 
 EVEN = "tests.resources.even_model"
-TRAIN, HELD_OUT, EPOCHS = 1010, 500, 20
+TRAIN, HELD_OUT, EPOCHS = 1010, 500, 15
 MANY = {"strategy": "parameter_server", "workers": 2, "parameter_servers": 1, "global_batch_size": 50}
 
 
@@ -247,34 +242,45 @@ def epochs_kept(folder: Path) -> int:
     return 0
 
 
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one device has trained."""
+    folder = tmp_path_factory.mktemp("alone") / "out"
+    trials.main(data, folder, {"epochs": EPOCHS, "global_batch_size": 50, "strategy": "one_device"}, EVEN)
+    return folder
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "lost"),
+    [("tf_keras", ["ps-0", "trainer"]), ("keras3", ["worker-1", "chief-0"])],
+    ids=["tf_keras", "keras3"],
+)
 def test_a_cluster_learns_what_one_device_learns_and_outlives_the_loss_of_any_member(
-    data: Path, tmp_path: Path
+    backend: str, lost: list[str], data: Path, alone: Path, tmp_path: Path
 ) -> None:
     """A worker begins anew alone; without the chief or the weights all do, where the last epoch ended; and so does the
     next training where the Trainer itself is killed, with which its members die. Each row comes once in each epoch, of
     training and of validation, but for what a lost worker had not reported. What ships is what was trained.
     """
     chance = random.Random(6)
-    lost = ["worker-1", "ps-0", "chief-0", "trainer"]
-    chance.shuffle(lost)
-    folder, alone = tmp_path / "out", tmp_path / "alone"
-    process = start(data, folder, **MANY, steps_per_execution=1)
+    folder, training = tmp_path / "out", {**MANY, "backend": backend, "steps_per_execution": 1}
+    process = start(data, folder, **training)
     for name in lost:
         enough = epochs_kept(folder) + chance.randint(1, 2)
-        until(lambda enough=enough: epochs_kept(folder) >= enough)
+        until(lambda enough=enough: epochs_kept(folder) >= enough, of=process)
         if name == "trainer":
             process.kill()
             process.wait()
             until(lambda: not members(folder), within_s=10)
-            process = start(data, folder, **MANY, steps_per_execution=1)
+            process = start(data, folder, **training)
         else:
             os.kill(until(lambda name=name: members(folder).get(name)), signal.SIGKILL)
     found = ended(process, folder)
 
     plan = found["plan"]
     assert (plan["strategy"], plan["workers"], plan["parameter_servers"]) == ("parameter_server", 2, 1)
-    after = lost[lost.index("trainer") + 1 :]
+    after = lost[lost.index("trainer") + 1 :] if "trainer" in lost else lost
     assert found["restarts"] >= len({"ps-0", "chief-0"} & set(after)), "a group may begin anew once more: see the logs"
     assert found["restarts"] + found["replaced"] >= len(after)
     assert 0 < found["resumed_at_epoch"] < EPOCHS
@@ -290,6 +296,25 @@ def test_a_cluster_learns_what_one_device_learns_and_outlives_the_loss_of_any_me
     scores, labels = answers(folder)
     loss = -np.mean(np.where(labels > 0, np.log(scores), np.log(1 - scores)))
     assert loss == pytest.approx(found["history"]["val_loss"][-1], abs=1e-6)
-    trials.main(data, alone, {"epochs": EPOCHS, "global_batch_size": 50, "strategy": "one_device"}, EVEN)
     assert area(alone) > 0.85
+    assert area(folder) == pytest.approx(area(alone), abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tf_keras", "keras3"])
+def test_a_cluster_begins_from_the_champion_and_computes_in_bfloat16(
+    backend: str, data: Path, alone: Path, tmp_path: Path
+) -> None:
+    """The first epoch goes on where one device ended; what ships computes in float32."""
+    champion = str(alone / "Format-Serving")
+    more = {"backend": backend, "epochs": 1, "mixed_precision": "bfloat16", "warm_start": "champion"}
+    folder = tmp_path / "out"
+    found = ended(start(data, folder, **MANY, **more, base_model=champion), folder)
+    assert found["plan"]["precision"] == "bfloat16"
+    assert found["warm_start"]["variables"] == 2
+    ended_at = record(alone)["history"]
+    for figure in ("loss", "val_loss"):
+        assert found["history"][figure][0] == pytest.approx(ended_at[figure][-1], abs=0.02)
+        assert found["history"][figure][0] < ended_at[figure][0] - 0.02
+    assert rows_of(found) == [TRAIN]
     assert area(folder) == pytest.approx(area(alone), abs=0.01)

@@ -16,14 +16,16 @@ MODULE = "tests.resources.counting_model"
 
 
 def arguments(tiny: Path, folder: Path, training: dict[str, Any], module: str = MODULE) -> Any:
-    """What TFX's Trainer would hand to `run_fn`. `tflite` among the keys of training is the section `export.tflite`."""
+    """What TFX's Trainer would hand to `run_fn`. Among the keys of training may stand `tflite`, the section `export.tflite`,
+    and `base_model`, the folder of the champion.
+    """
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     from components.trainer.run import custom_config
     from schemas.config import ModelConfig, TFLiteConfig, TrainingConfig
     from tests.components.trainer.tiny import LABEL
 
-    tflite = training.pop("tflite", None)
+    tflite, base_model = training.pop("tflite", None), training.pop("base_model", None)
     model = ModelConfig(module=module, label=LABEL, hyperparameters={"learning_rate": 0.05})
     return FnArgs(
         train_files=[f"{tiny}/Split-train/*"],
@@ -32,6 +34,7 @@ def arguments(tiny: Path, folder: Path, training: dict[str, Any], module: str = 
         schema_path=str(tiny / "schema.pbtxt"),
         serving_model_dir=str(folder / "Format-Serving"),
         model_run_dir=str(folder / "run"),
+        base_model=base_model,
         custom_config=custom_config(
             model,
             TrainingConfig.model_validate(training),

@@ -1,0 +1,112 @@
+"""Training as Keras' `fit` trains, where its own cannot: one loop of epochs, and a way for the batches to be trained on.
+
+Keras 3's `fit` fails with several workers (keras issue 20585), clips each replica's gradients by themselves, and has no code
+for parameter servers; under those tf_keras' reads the rows in each worker by itself, so that none is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+__all__ = ["Loop", "Way", "build_under"]
+
+
+class Way(Protocol):
+    """How batches come to the replicas, and what is trained on them to the model."""
+
+    def read(self, batches: tf.data.Dataset) -> Iterator[Any]:
+        """An iterator over batches that begin anew where they end, as `train` takes it."""
+
+    def train(self, batches: Iterator[Any], steps: int, told: Any) -> Mapping[str, float]:
+        """Trains on the next batches, from metrics as they are.
+
+        Args:
+            batches: of `read`.
+            steps: how many.
+            told: Keras' `CallbackList`, which hears of the steps that are done. They have no figures: reading them takes
+                all workers.
+
+        Returns:
+            The metrics, by name.
+        """
+
+    def evaluate(self, batches: tf.data.Dataset) -> Mapping[str, float]:
+        """The metrics over one pass, each row once, by name."""
+
+
+class Loop:
+    """A model's way of training, in the place of its own."""
+
+    def __init__(self, keras: ModuleType, model: Any, way: Way) -> None:
+        """Take a compiled model that was built in the scope of its strategy, the Keras of it, and the way."""
+        self._keras, self._model, self._way = keras, model, way
+
+    def fit(
+        self,
+        train: tf.data.Dataset,
+        *,
+        validation_data: tf.data.Dataset,
+        initial_epoch: int,
+        epochs: int,
+        steps_per_epoch: int | None,
+        callbacks: list[Any],
+        **_: Any,
+    ) -> Any:
+        """Trains as Keras' `fit` does.
+
+        Args:
+            train: batches of `(features, label)`: those of all epochs one after the other, or of one pass where
+                `steps_per_epoch` is None.
+            validation_data: batches of `(features, label)`.
+            initial_epoch, epochs: numbers of the first epoch, and of the one after the last.
+            steps_per_epoch: batches of an epoch.
+            callbacks: of Keras. They hear of figures when an epoch ends.
+
+        Returns:
+            Keras' `History`.
+
+        Raises:
+            SatisficeError: workers have not done what they were asked for.
+        """
+        model, callback = self._model, self._keras.callbacks
+        steps = steps_per_epoch or int(train.cardinality())
+        history = callback.History()
+        told = callback.CallbackList([*callbacks, history], model=model, epochs=epochs, steps=steps, verbose=0)
+        model.stop_training = False
+        batches = self._way.read(train.repeat())
+        told.on_train_begin()
+        logs: dict[str, float] = {}
+        for epoch in range(initial_epoch, epochs):
+            model.reset_metrics()
+            told.on_epoch_begin(epoch)
+            logs = {**self._way.train(batches, steps, told), **self._validated(validation_data, told)}
+            told.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+        told.on_train_end(logs)
+        return history
+
+    def _validated(self, validation_data: tf.data.Dataset, told: Any) -> dict[str, float]:
+        told.on_test_begin()
+        found = self._way.evaluate(validation_data)
+        told.on_test_end({**found})
+        return {f"val_{name}": value for name, value in found.items()}
+
+
+def build_under(strategy: Any, model: Any, spec: Any) -> None:
+    """Makes what a Keras 3 model has not made yet, metrics and the optimizer's state, in the scope of its strategy.
+
+    Args:
+        strategy: of `tf.distribute`; None where there is none.
+        model: compiled.
+        spec: of a batch, `(features, label)`.
+    """
+    if strategy is None:
+        model._symbolic_build(data_batch=spec)  # noqa: SLF001 - what Keras' own `fit` calls under a strategy
+        return
+    with strategy.scope():
+        model._symbolic_build(data_batch=spec)  # noqa: SLF001

@@ -1,0 +1,131 @@
+"""Our loop in the place of Keras 3's `fit`: the same sums, callbacks of Keras, and replicas whose weights stay equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.trainer.loop import Loop
+from components.trainer.replicas import InStep
+from components.trainer.scope import Scope
+from components.trainer.servers import Served
+from schemas.errors import SatisficeError
+from tests.components.trainer.looped import BATCH, ROWS, fit, own_fit, small_model, some_rows, told_of
+from tests.components.trainer.test_servers import AtOnce
+
+SPEC = some_rows(ROWS, 2).element_spec
+
+
+def in_step() -> tuple[Any, Loop]:
+    """A model with one replica, and its loop."""
+    keras.backend.clear_session()
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    with strategy.scope():
+        model = small_model(keras)
+    model.steps_per_execution = 3
+    return model, Loop(keras, model, InStep(keras, model, strategy, SPEC))
+
+
+def in_central_storage() -> tuple[Any, Loop]:
+    """Metrics apart from their variables."""
+    keras.backend.clear_session()
+    strategy = tf.distribute.experimental.CentralStorageStrategy(["/cpu:0"], "/cpu:0")
+    with strategy.scope():
+        model = small_model(keras)
+    return model, Loop(keras, model, InStep(keras, model, strategy, SPEC))
+
+
+def served() -> tuple[Any, Loop]:
+    """Handed out to a worker."""
+    keras.backend.clear_session()
+    model = small_model(keras)
+    scope = Scope(coordinator=AtOnce(), workers=1)
+    return model, Loop(keras, model, Served(keras, model, scope, BATCH, lambda: small_model(keras), SPEC))
+
+
+def test_in_step_it_is_keras_own_fit() -> None:
+    """The same curve, though the last call of an epoch makes fewer steps; callbacks hear of each."""
+    _, expected = own_fit(keras)
+    model, loop = in_step()
+    told = told_of(keras)
+    history = fit(loop, [told], in_train=True)
+    assert history.keys() == expected.keys()
+    for name, values in expected.items():
+        assert history[name] == pytest.approx(values, abs=1e-5)
+    assert told.steps == [3, 6, 8] * 3
+    assert told.ends == ["epoch 0", "epoch 1", "epoch 2", "train"]
+    assert int(model.optimizer.iterations.numpy()) == 24
+
+
+def some_callbacks(folder: Path) -> list[Any]:
+    called = keras.callbacks
+    return [
+        called.LearningRateScheduler(lambda epoch, rate: 0.1 if epoch < 2 else rate),
+        called.ReduceLROnPlateau("val_ones", mode="min", patience=2, factor=0.5, min_delta=0),
+        called.ModelCheckpoint(str(folder / "best.weights.h5"), "loss", save_weights_only=True, save_best_only=True),
+        called.ModelCheckpoint(str(folder / "{epoch}.keras")),
+        called.TensorBoard(str(folder / "logs")),
+        called.EarlyStopping("val_ones", mode="min", patience=3, restore_best_weights=True),
+    ]
+
+
+@pytest.fixture(scope="module")
+def called_back(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, list[float]]]:
+    """What Keras' own `fit` makes of these callbacks: the weights, and the curve."""
+    model, history = own_fit(keras, some_callbacks(tmp_path_factory.mktemp("theirs")), epochs=9)
+    return model.get_weights(), history
+
+
+@pytest.mark.parametrize("way", [in_step, in_central_storage, served])
+def test_callbacks_of_keras_do_what_they_do_in_fit(
+    way: Callable[[], tuple[Any, Loop]], called_back: Any, tmp_path: Path
+) -> None:
+    """Learning rates, stopping, checkpoints and TensorBoard: the same rates, epochs, weights, and files."""
+    weights, expected = called_back
+    model, loop = way()
+    history = fit(loop, some_callbacks(tmp_path), epochs=9)
+    assert history["learning_rate"] == pytest.approx(expected["learning_rate"])
+    assert len(set(history["learning_rate"])) == 2
+    assert len(history["loss"]) == len(expected["loss"]) == 4
+    for name in ("loss", "val_loss", "ones", "val_ones"):
+        assert history[name] == pytest.approx(expected[name], abs=1e-5)
+    for mine, other in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-4)
+    files = sorted(file.name for file in tmp_path.glob("*.*"))
+    assert files == ["1.keras", "2.keras", "3.keras", "4.keras", "best.weights.h5"]
+    loaded = keras.saving.load_model(tmp_path / "1.keras")
+    rows = np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(loaded({"x": rows}), model({"x": rows}), atol=1e-6)
+    for place in ("train", "validation"):
+        assert list((tmp_path / "logs" / place).glob("events*"))
+
+
+def test_a_callback_ends_the_training_within_an_epoch() -> None:
+    """Its figures are told."""
+    _, loop = in_step()
+    told = told_of(keras, stop=True)
+    assert len(fit(loop, [told])["val_loss"]) == 1
+    assert told.steps == [3]
+    assert told.ends == ["epoch 0", "train"]
+
+
+def test_replicas_that_drift_apart_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the sums of their weights, of which two replicas report other ones."""
+    _, loop = in_step()
+    way: Any = loop._way
+    monkeypatch.setattr(way._strategy, "gather", lambda one, axis: tf.concat([one, one * 1.01], axis))
+    with pytest.raises(SatisficeError, match=r"have not the same weights any more; .* got 1.0% in replica 1"):
+        fit(loop, [])
+
+
+def test_nothing_to_validate_on_gives_no_figures() -> None:
+    """No zeros, which would look like a perfect loss."""
+    _, loop = in_step()
+    way: Any = loop._way
+    assert way.evaluate(some_rows(ROWS, 2).take(0)) == {}

@@ -87,6 +87,8 @@ class Loop:
             told.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
+        with model.distribute_strategy.scope():
+            model.optimizer.finalize_variable_values(model.trainable_variables)
         told.on_train_end(logs)
         return history
 

@@ -5,9 +5,8 @@ from tests.resources import counting_model
 
 def build_model(keras, features, hyperparameters):
     model = counting_model.build_model(keras, features, hyperparameters)
-    rate = keras.optimizers.schedules.ExponentialDecay(hyperparameters.get("learning_rate", 0.01), 9, 0.5)
     model.compile(
-        optimizer=keras.optimizers.SGD(rate, momentum=0.9, global_clipnorm=0.2),
+        optimizer=keras.optimizers.SGD(hyperparameters.get("learning_rate", 0.01), momentum=0.9, global_clipnorm=0.2),
         loss=model.loss,
         metrics=[
             keras.metrics.TruePositives(thresholds=0.0, name="ones"),

@@ -24,7 +24,7 @@ def small_model(library: Any) -> Any:
     hidden = library.layers.Activation("tanh")(library.layers.BatchNormalization()(wide))
     model = library.Model(given, library.layers.Dense(1, activation="sigmoid")(hidden))
     model.compile(
-        library.optimizers.Adam(0.1, global_clipnorm=0.1),
+        library.optimizers.Adam(0.1, global_clipnorm=0.1, use_ema=True, ema_momentum=0.5),
         "binary_crossentropy",
         loss_weights=[0.5],
         metrics=[

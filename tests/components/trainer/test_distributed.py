@@ -83,7 +83,7 @@ MANY = {
 def test_every_strategy_gives_what_one_device_gives(
     backend: str, strategy: str, data: Path, tmp_path: Path, one_device: Any
 ) -> None:
-    """The loss of each epoch, with clipped gradients and a learning rate that decays; each row once in training and in
+    """The loss of each epoch, with gradients that are clipped; each row once in training and in
     evaluation. What ships is the model that was trained; the one of tf_keras is made smaller first, by the chief and on one
     device, for which the others need not wait.
     """

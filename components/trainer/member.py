@@ -58,7 +58,7 @@ def main(file: Path) -> int:
         if work["plan"] is None:  # made where it trains: the Trainer node's machine is another one
             from components.trainer.run import run_fn
 
-            run_fn(SimpleNamespace(**work["fn_args"]))
+            run_fn(SimpleNamespace(**work["fn_args"], hyperparameters=None))  # they stand in the configuration by now
             return 0
         from components.trainer.strategy import Plan, find_machine
 

@@ -17,10 +17,12 @@ from tfx.proto.orchestration import pipeline_pb2
 from pipeline.user_module import load_user_module
 from runners.kubeflow.build import graph_of
 from runners.kubeflow.compile import Compiled, compile_pipeline
+from runners.kubeflow.job import BeginJob, unpack
 from runners.kubeflow.part import shape_of
+from runners.kubeflow.record import begin
 from runners.local.graph import read_graph
 from schemas.config import PipelineConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, SatisficeError
 from schemas.load import LoadedConfig, load_config
 from tests.runners.kubeflow.samples import SECTION, container, documents, job_of, on_kubeflow, tasks, without_jobs
 from tests.workbench import REPOSITORY, Bench, satisfice, taxi_bench
@@ -236,6 +238,31 @@ def test_the_section_of_the_samples_is_what_a_file_can_say(tmp_path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(bench.config, ["kubeflow.resources.Trainer.memori=4Gi"])
     assert caught.value.faults[0].close_match == "memory"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"module": "her_own_model"}, "model.module: there is no such module"),
+        ({"code": "0"}, "the image: holds other sources of Satisfice"),
+        ({"library": "0.1"}, "the image: holds other libraries; expected tfx 0.1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_image_that_holds_something_else_is_refused_before_any_node(both, tmp_path, change, told) -> None:
+    """The user's module is not in it, or other code or libraries than those that compiled: the first container says so."""
+    spec, _ = both
+    args = container(spec, "Begin")["args"]
+    job = unpack(BeginJob, args[args.index("--job") + 1])
+    config, source = json.loads(job.source.config), job.source
+    if "module" in change:
+        config["model"]["module"] = change["module"]
+    libraries = {**source.libraries, **({"tfx": change["library"]} if "library" in change else {})}
+    update = {"config": json.dumps(config), "code": change.get("code", source.code), "libraries": libraries}
+    changed = job.model_copy(update={"source": source.model_copy(update=update), "root": str(tmp_path / "root")})
+    with pytest.raises(SatisficeError) as caught:
+        begin(changed, "run-1", {})
+    assert told in str(caught.value)
 
 
 def test_kfp_s_own_messages_take_it(both) -> None:

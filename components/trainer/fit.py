@@ -182,7 +182,7 @@ def fit(
             answer_in_float32(_where(build_model), keras, model, layout)
         if course.watch is not None:
             course.watch.built(model)
-        _set_up(model, training, steps, course)
+        _set_up(model, training, steps, rows, course)
         begun = not (course.state.epochs or course.state.step)
         warm_start = begin_from(course.champion, model, assign=begun) if course.champion else None
         restore(model, course.state)
@@ -302,14 +302,30 @@ def _tensorboard(course: Course) -> Iterator[TensorBoard | None]:
         tensorboard.close()
 
 
-def _set_up(model: Any, training: TrainingConfig, steps: int, course: Course) -> None:
+def _set_up(model: Any, training: TrainingConfig, steps: int, rows: int, course: Course) -> None:
     asked = _STEPS_PER_EXECUTION if training.steps_per_execution == "auto" else training.steps_per_execution
     most = max(1, min(int(asked), steps, training.checkpoint_every_steps or steps))
     of_keras3 = training.backend == "keras3" and course.scope.strategy is None
     if of_keras3 and course.epochs_in_train:  # its last call of an epoch would take steps of the next
-        most = max(size for size in range(1, most + 1) if steps % size == course.state.step % size == 0)
+        most = _dividing(steps, most, course.state.step)
+    if (
+        isinstance(course.scope.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and rows % training.global_batch_size
+    ):
+        # The last batch by itself: workers gather the gradients of an embedding by a collective operation that keeps the
+        # shape which it had first in a call.
+        most = _dividing(steps - 1, most, course.state.step)
     model.steps_per_execution = most
     model.jit_compile = training.jit_compile
+
+
+def _dividing(steps: int, most: int, done: int) -> int:
+    """The largest number of steps a call by which some steps divide, and those of them that are done.
+
+    >>> _dividing(40, 10, 0), _dividing(13, 10, 0), _dividing(40, 10, 36)
+    (10, 1, 4)
+    """
+    return max(size for size in range(1, most + 1) if steps % size == done % size == 0)
 
 
 def _rebuilt(keras: ModuleType, model: Any, build: Callable[[], Any]) -> Any:

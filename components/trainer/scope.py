@@ -116,7 +116,10 @@ def _devices(plan: Plan) -> list[str]:
 
 
 def _mirrored(plan: Plan) -> Any:
-    return tf.distribute.MirroredStrategy(_devices(plan))
+    # Between parts of a CPU, the default gathers the gradients of an embedding by a collective operation, which fails at a
+    # last batch of another size than the first.
+    reduction = tf.distribute.ReductionToOneDevice() if plan.device == "cpu" else None
+    return tf.distribute.MirroredStrategy(_devices(plan), cross_device_ops=reduction)
 
 
 def _central_storage(plan: Plan) -> Any:

@@ -138,9 +138,7 @@ def schedule(  # noqa: PLR0913 - an option each
         if kubeflow:
             repeat(config, overrides or [], cron, values or [], catch_up=catch_up, as_json=as_json)
             return
-        _refuse_others({"--value": values, "--catch-up": catch_up}, "--kubeflow")
-        if not cronjob:
-            _refuse_others({"--cron": cron}, "--kubeflow or --cronjob")
+        _refuse_others({"--value": values, "--catch-up": catch_up}, {} if cronjob else {"--cron": cron})
         folder = output or Path("kubernetes" if cronjob else "systemd")
         files, then = _cronjob(config, overrides, cron, folder) if cronjob else _units(config, overrides, root, folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,9 +182,14 @@ def _cronjob(config: Path, overrides: list[str] | None, cron: str, folder: Path)
     return files, f"kubectl apply -f {folder}/cronjob.yaml"
 
 
-def _refuse_others(options: dict[str, object], whose: str) -> None:
-    remedy = f"{whose} beside it; what `satisfice watch` goes by stands in the section schedule"
-    faults = [Fault(name, f"is for {whose} alone", remedy) for name, value in options.items() if value]
+def _refuse_others(of_kubeflow: dict[str, object], of_both: dict[str, object]) -> None:
+    remedy = "beside it; what `satisfice watch` goes by stands in the section schedule"
+    faults = [
+        Fault(name, f"is for {whose} alone", f"{whose} {remedy}")
+        for whose, options in (("--kubeflow", of_kubeflow), ("--kubeflow or --cronjob", of_both))
+        for name, value in options.items()
+        if value
+    ]
     if faults:
         raise ConfigError("command line", faults)
 

@@ -178,8 +178,8 @@ def test_what_is_for_kubeflow_alone(bench) -> None:
     """Without it a schedule is a timer of systemd, which goes by the configuration."""
     answer = satisfice("schedule", bench.config, "--cron", NIGHTLY, "--catch-up")
     assert answer.code == 2
-    assert "--cron: is for Kubeflow alone" in answer.err
-    assert "--catch-up: is for Kubeflow alone" in answer.err
+    assert "--cron: is for --kubeflow or --cronjob alone" in answer.err
+    assert "--catch-up: is for --kubeflow alone" in answer.err
     answer = satisfice("schedule", bench.config, "--kubeflow", "--cron", NIGHTLY, "--root", "there")
     assert (answer.code, "--root: lies on the volume" in answer.err) == (2, True)
 

@@ -25,7 +25,7 @@ class Cluster:
         self._start("server", service, "--port_file", str(port), "--staging_dir", str(folder / "staging"))
         self._start("pool", "runners.beam_pool", "--port", "0")
         self.endpoint = f"127.0.0.1:{self._until(lambda: port.exists() and port.read_text())}"
-        self.pool = str(self._until(lambda: self.told("workers at "))).replace("localhost", "127.0.0.1")
+        self.pool = str(self._until(lambda: self.told("workers at ")))
 
     @property
     def arguments(self) -> list[str]:

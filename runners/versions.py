@@ -183,7 +183,7 @@ def _ended_rollback(place: _Place, opened: Any, done: Any, by: str) -> _EndedRol
     """Has servers confirm what a rollback published, takes it back where one does not, and records what stands."""
     if done.outcome != "pushed":
         return _EndedRollback(done, done.outcome, done.reason)
-    from components.lineage.acts import record_act, rollback_act
+    from components.lineage.acts import record_rollback, take_back_withdrawn
     from components.pusher.publish import refused_by, withdraw
 
     manifest = place.store.manifest(done.version)
@@ -192,10 +192,10 @@ def _ended_rollback(place: _Place, opened: Any, done: Any, by: str) -> _EndedRol
     if refused_by(confirmations):
         withdrawn, reason = withdraw(place.store, done.version, confirmations, by=by)
         outcome = "not_confirmed"
+        take_back_withdrawn(opened, place.store, place.base_path)  # a run may have recorded it while servers were asked
     act = None
     if withdrawn is None:
-        act = rollback_act(manifest, place.base_path)
-        record_act(opened, place.pipeline, act, manifest)
+        act, _ = record_rollback(opened, place.pipeline, manifest, place.base_path)
     return _EndedRollback(done, outcome, reason, act, confirmations, withdrawn)
 
 

@@ -12,12 +12,14 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 
 from components.lineage.reader import RECORD_PROPERTY
+from components.lineage.served import newest_push
 from components.pusher.publish import PushRecord
 from schemas.act import StoreAct
 from schemas.decision import PushResult
+from schemas.errors import StoreError
 from serving.store import Manifest, StoreReader
 
-__all__ = ["ACT_TYPE", "acts", "record_act", "record_missed_rollbacks"]
+__all__ = ["ACT_TYPE", "acts", "record_act", "record_missed_rollbacks", "record_rollback", "take_back_withdrawn"]
 
 ACT_TYPE = "satisfice.StoreAct"
 _PUSHED_MODEL = "PushedModel"
@@ -64,6 +66,8 @@ def acts(store: Any, pipeline: str, base_path: str) -> list[StoreAct]:
 def record_missed_rollbacks(store: Any, pipeline: str, reader: StoreReader, base_path: str) -> list[int]:
     """Records the rollbacks that were cut off between the base path and the lineage, as their manifests tell of them.
 
+    One that servers are still to confirm looks no other, and serves meanwhile. Where they do not, its record is taken back.
+
     Args:
         store: the metadata store.
         pipeline: name of the pipeline; rollbacks to another pipeline's models are its own to record.
@@ -79,12 +83,48 @@ def record_missed_rollbacks(store: Any, pipeline: str, reader: StoreReader, base
     missed = []
     newest = reader.newest()
     manifest = reader.manifest(newest.number) if newest and newest.digest else None
-    if manifest and manifest.rollback and manifest.provenance.get("pipeline", pipeline) == pipeline:
-        known = {act.version for act in acts(store, pipeline, base_path) if act.kind == "rollback"}
-        if manifest.version not in known:
-            record_act(store, pipeline, rollback_act(manifest, base_path), manifest)
-            missed.append(manifest.version)
-    return missed
+    ours = manifest is not None and manifest.provenance.get("pipeline", pipeline) == pipeline
+    if manifest and manifest.rollback and ours and manifest.withdrawn is None:
+        _, new = record_rollback(store, pipeline, manifest, base_path)
+        missed += [manifest.version] if new else []
+    gone = take_back_withdrawn(store, reader, base_path)  # also what was withdrawn while it was recorded
+    return [version for version in missed if version not in gone]
+
+
+def record_rollback(store: Any, pipeline: str, manifest: Manifest, base_path: str) -> tuple[StoreAct, bool]:
+    """Records the rollback that made a version, once: whoever comes first does it.
+
+    Returns:
+        The act, and whether it was not recorded before.
+    """
+    act = rollback_act(manifest, base_path)
+    known = {one.version for one in acts(store, pipeline, base_path) if one.kind == "rollback"}
+    if manifest.version not in known:
+        record_act(store, pipeline, act, manifest)
+    return act, manifest.version not in known
+
+
+def take_back_withdrawn(store: Any, reader: StoreReader, base_path: str) -> list[int]:
+    """Has the lineage take no rollback for what serves that was withdrawn since; what served before is the champion again.
+
+    Args:
+        store: the metadata store.
+        reader: of the base path.
+        base_path: as the pipeline's configuration names it.
+
+    Returns:
+        The versions that are no longer taken for what serves, newest first.
+    """
+    gone: list[int] = []
+    while True:
+        record = newest_push(store.get_artifacts_by_type(_PUSHED_MODEL), base_path)
+        version = record.custom_properties["version"].int_value if record is not None else 0
+        made_by = record.custom_properties["act"].string_value if record is not None else ""
+        if made_by != "rollback" or not _is_withdrawn(reader, version):
+            return gone
+        _set(record, {"pushed": 0})
+        store.put_artifacts([record])
+        gone.append(version)
 
 
 def rollback_act(manifest: Manifest, base_path: str) -> StoreAct:
@@ -103,6 +143,15 @@ def rollback_act(manifest: Manifest, base_path: str) -> StoreAct:
         at=manifest.published_at,
         reason=rollback.reason,
     )
+
+
+def _is_withdrawn(reader: StoreReader, version: int) -> bool:
+    """False where the base path no longer tells."""
+    try:
+        manifest = reader.removed_manifest(version) or reader.manifest(version)
+    except StoreError:
+        return False
+    return manifest.withdrawn is not None
 
 
 def _pushed_model(store: Any, act: StoreAct, serves: Manifest, head: int) -> Any:

@@ -17,6 +17,7 @@ from components.lineage.acts import acts
 from components.lineage.served import newest_push
 from components.lineage.store import open_store
 from runners.versions import allow_digest
+from schemas.decision import Confirmation
 from schemas.load import load_config
 from serving.payload import digest
 from serving.store import VersionStore
@@ -181,6 +182,24 @@ def test_numbers_go_on_where_the_lineage_remembers_them(shop: Bench) -> None:
         path = shop.served / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert call(shop, "rollback", "--to=1", "--reason=three", "--json").json["version"] == 6
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_command_while_servers_are_asked(shop: Bench, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+    """It records what serves meanwhile: once where the servers take it, and not for good where they do not."""
+
+    def meanwhile(self: Any, version: int) -> tuple[Confirmation, ...]:
+        self.open_lineage()
+        assert champion(shop) == version
+        return (Confirmation(instance="here:1", confirmed=taken, problem="" if taken else "it did not load"),)
+
+    monkeypatch.setattr("runners.versions._Place.confirmations", meanwhile)
+    done = call(shop, "rollback", "--to=1", "--reason=drill", "--json")
+    assert (done.code, done.json["outcome"]) == ((0, "pushed") if taken else (3, "not_confirmed"))
+    assert champion(shop) == (4 if taken else None)
+    assert [one.version for one in recorded(shop)] == [4]
+    call(shop, "pin", "1")
+    assert champion(shop) == (4 if taken else None)
 
 
 # --- pin, label, allow ------------------------------------------------------------------------------------------------

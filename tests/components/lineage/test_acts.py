@@ -14,7 +14,14 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.gate.work import _head
 from components.lineage import writer
-from components.lineage.acts import ACT_TYPE, acts, record_act, record_missed_rollbacks, rollback_act
+from components.lineage.acts import (
+    ACT_TYPE,
+    acts,
+    record_act,
+    record_missed_rollbacks,
+    rollback_act,
+    take_back_withdrawn,
+)
 from components.lineage.history import history, served_at
 from components.lineage.reader import RECORD_PROPERTY
 from components.lineage.served import choose, newest_push, saved_model_of
@@ -22,7 +29,7 @@ from components.pusher.publish import push
 from schemas.act import StoreAct
 from schemas.decision import Decision
 from serving.payload import digest
-from serving.store import VersionStore
+from serving.store import Mark, VersionStore
 from tests.components.lineage.ledger import Ledger
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -145,6 +152,37 @@ def test_a_rollback_that_was_cut_off_is_recorded_later(shop: Shop) -> None:
     (act,) = acts(shop.ledger.store, "taxi", shop.base)
     assert (act.by, act.reason, act.at) == ("ann@host", "drill", NOON + timedelta(hours=3))
     assert record_missed_rollbacks(shop.ledger.store, "other", shop.store, shop.base) == []
+
+
+def test_a_rollback_that_is_withdrawn_is_no_champion(shop: Shop) -> None:
+    """Also where somebody recorded it while servers were asked; what it had replaced is the champion again."""
+    shop.rollback(1, recorded=False)
+    assert record_missed_rollbacks(shop.ledger.store, "taxi", shop.store, shop.base) == [4]
+    assert take_back_withdrawn(shop.ledger.store, shop.store, shop.base) == []
+    shop.store.withdraw(4, by="ann", reason="no server took it")
+    assert take_back_withdrawn(shop.ledger.store, shop.store, shop.base) == [4]
+    found = choose(None, shop.served, shop.models, shop.base)
+    assert (found.push.custom_properties["version"].int_value, found.champion.id) == (3, shop.models[2].id)
+    assert [(one.kind, one.version) for one in shop.history()][-2:] == [("rollback", 4), ("withdraw", 4)]
+
+
+def test_a_withdrawal_that_its_lineage_missed_is_seen_by_whoever_comes_next(shop: Shop) -> None:
+    """Killed after the withdrawal, before the lineage heard of it."""
+    shop.rollback(1)
+    shop.store.withdraw(4, by="ann", reason="no server took it")
+    assert record_missed_rollbacks(shop.ledger.store, "taxi", shop.store, shop.base) == []
+    assert choose(None, shop.served, shop.models, shop.base).champion.id == shop.models[2].id
+
+
+def test_a_rollback_whose_withdrawal_was_cut_off_is_not_recorded(shop: Shop) -> None:
+    """Its manifest says that it is withdrawn, and the version is still there."""
+    manifest = shop.store.manifest(shop.rollback(1, recorded=False))
+    mark = Mark(by="ann", at=shop.now, reason="no server took it")
+    withdrawn = manifest.model_copy(update={"withdrawn": mark})
+    shop.store.manifest_path(4).write_text(withdrawn.model_dump_json())
+    assert record_missed_rollbacks(shop.ledger.store, "taxi", shop.store, shop.base) == []
+    assert acts(shop.ledger.store, "taxi", shop.base) == []
+    assert choose(None, shop.served, shop.models, shop.base).champion.id == shop.models[2].id
 
 
 def test_before_anything_was_pushed_there_is_nothing_to_record(tmp_path: Path, ledger: Ledger) -> None:

@@ -19,6 +19,7 @@
         |-- DigestMismatchError    1   bytes are not the ones that were measured
         |-- NotAPayloadError       1   a directory is not a servable payload
         |-- RolledBackError        3   the bytes were rolled back, and nobody has allowed them since
+        |-- EarlierSpanError       3   what serves was trained on later data
         `-- SupersededError        3   a rollback was made since it was decided to publish
 
 The exit codes are those of the command line: 0 done, 1 failed, 2 bad configuration or usage, 3 blocked, 4 waits for
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DigestMismatchError",
+    "EarlierSpanError",
     "Fault",
     "InterpreterError",
     "KubeflowError",
@@ -269,6 +271,12 @@ class RolledBackError(StoreError):
 
 class SupersededError(StoreError):
     """Somebody rolled back since it was decided to publish: the decision knew nothing of what serves now."""
+
+    exit_code = 3
+
+
+class EarlierSpanError(StoreError):
+    """What serves was trained on later data of the same pipeline."""
 
     exit_code = 3
 

@@ -1,10 +1,10 @@
 """Does what a decision says: publishes the very bytes that were measured, or says why nothing is touched. No TFX.
 
 A model is never replaced by one of an earlier span of the same pipeline's data: a backfill looks back, and what serves looks
-forward. A rollback is no push, and goes wherever it is told.
+forward. A rollback is no push, and goes wherever it is told. Dates and numbers of spans are not compared with each other.
 
 A push takes up to four steps. `Checks.refusal` looks at the payload before anything is touched; `VersionStore.publish`
-refuses what was rolled back, and what a rollback made meanwhile has overtaken; `Checks.confirm` has servers load the new
+refuses what was rolled back, and what a rollback or a model of later data has overtaken meanwhile; `Checks.confirm` has servers load the new
 version and answer; and a version that a server does not take is withdrawn. Only then do old versions go.
 """
 
@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from schemas.decision import Confirmation, Decision, Payload, PushResult, Rehearsal
-from schemas.errors import RolledBackError, StoreError, SupersededError
-from serving.store import Published, Version, VersionStore
+from schemas.errors import EarlierSpanError, RolledBackError, StoreError, SupersededError
+from serving.store import Manifest, Published, Version, VersionStore
 
 __all__ = ["SPAN", "Checks", "Inspected", "PushRecord", "push", "refused_by", "served_state", "withdraw"]
 
@@ -129,22 +130,22 @@ def push(
     """
     checks = checks or Checks()
     before = store.newest()
-    admitted = decision.outcome not in ("block", "pending")
-    due = admitted and (decision.outcome == "push" or bool(store.why_not_served(decision.digest)))
-    later = _later(decision, before, store, provenance) if due else ""
-    if later or not admitted:
-        return _earlier_span(decision, later) if later else _not_pushed(decision)
-    found = checks.inspect() if due else Inspected()
-    if found.refusal:
-        return _refused(decision, f"the payload {found.refusal}", found)
+    if decision.outcome in ("block", "pending"):
+        return _not_pushed(decision)
+    due = decision.outcome == "push" or bool(store.why_not_served(decision.digest))
+    admit = partial(_refuse_earlier, decision, provenance)
+    found = Inspected()
     try:
+        if due and before is not None and before.digest:
+            admit(store.manifest(before.number))  # publishing asks again: what is inspected takes its time
+        found = checks.inspect() if due else found
+        if found.refusal:
+            return _refused(decision, f"the payload {found.refusal}", found)
         published = store.publish(
-            payload, decision.digest, provenance, above=decision.champion_version or 0, head=decision.head
+            payload, decision.digest, provenance, above=decision.champion_version or 0, head=decision.head, admit=admit
         )
-    except RolledBackError as error:
-        return _rolled_back(decision, error)
-    except SupersededError as error:
-        return _refused(decision, f"{error.thing} {error.problem}", found, error.remedy)
+    except (EarlierSpanError, RolledBackError, SupersededError) as error:
+        return _overtaken(decision, error, found)
     new = published.outcome == "pushed"
     confirmations = checks.confirm(published.version) if due else ()
     if refused_by(confirmations):
@@ -192,23 +193,54 @@ def _not_pushed(decision: Decision) -> PushRecord:
     return PushRecord(result, makes_champion=False, pushed_at=None)
 
 
-def _later(decision: Decision, served: Version | None, store: VersionStore, provenance: Mapping[str, str]) -> str:
-    """Which version serves a model of later data than the candidate's, in words; "" where none does.
+def _refuse_earlier(decision: Decision, provenance: Mapping[str, str], served: Manifest) -> None:
+    """A version whose manifest tells of no span, of one of another kind, or of another pipeline's, is not compared.
 
-    A version whose manifest tells of no span, and another pipeline's, are not compared.
+    Raises:
+        EarlierSpanError: the version serves a model of later data than the candidate's.
     """
-    if decision.span is None or served is None or not served.digest:
-        return ""
-    told = store.manifest(served.number).provenance
-    if told.get("pipeline") != provenance.get("pipeline") or SPAN not in told or int(told[SPAN]) <= decision.span:
-        return ""
-    return f"version {served.number} serves a model whose data end with span {told.get('spans', '').split(', ')[-1]}"
+    told = served.provenance
+    if decision.span is None or SPAN not in told or told.get("pipeline") != provenance.get("pipeline"):
+        return
+    theirs = _newest_of(told.get("spans", ""))
+    if _is_date(theirs) == _is_date(_newest_of(decision.spans)) and int(told[SPAN]) > decision.span:
+        raise EarlierSpanError(f"version {served.version}", f"serves a model whose data end with span {theirs}")
 
 
-def _earlier_span(decision: Decision, later: str) -> PushRecord:
-    ours = decision.spans.split(", ")[-1]
+def _newest_of(spans: str) -> str:
+    return spans.rsplit(", ", maxsplit=1)[-1]
+
+
+def _is_date(span: str) -> bool:
+    """Of a span in words: its date or its number, and its version where it has one."""
+    return "-" in span
+
+
+def _overtaken(
+    decision: Decision, error: EarlierSpanError | RolledBackError | SupersededError, found: Inspected
+) -> PushRecord:
+    """What came of a push that what serves, or was rolled back, forbids."""
+    match error:
+        case EarlierSpanError():
+            return _earlier_span(decision, error, found)
+        case RolledBackError():
+            return _rolled_back(decision, error)
+        case _:
+            return _refused(decision, f"{error.thing} {error.problem}", found, error.remedy)
+
+
+def _earlier_span(decision: Decision, error: EarlierSpanError, found: Inspected) -> PushRecord:
+    ours = _newest_of(decision.spans)
+    later = f"{error.thing} {error.problem}"
     reason = f"{later}, and the candidate's end with {ours}: a model is not replaced by one of earlier data"
-    result = PushResult(pushed=False, outcome="earlier_span", digest=decision.digest, reason=_sentence(reason))
+    result = PushResult(
+        pushed=False,
+        outcome="earlier_span",
+        digest=decision.digest,
+        reason=_sentence(reason),
+        rehearsal=found.rehearsal,
+        warnings=found.warnings,
+    )
     return PushRecord(result, makes_champion=False, pushed_at=None)
 
 

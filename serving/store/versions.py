@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,6 +69,7 @@ class VersionStore(StoreWriter):
         *,
         above: int = 0,
         head: int | None = None,
+        admit: Callable[[Manifest], None] | None = None,
     ) -> Published:
         """Make the payload the newest version, unless it already is.
 
@@ -80,6 +81,7 @@ class VersionStore(StoreWriter):
             provenance: where the payload comes from, for the manifest.
             above: a number that was used here as others remember, should the base path itself have vanished.
             head: the newest version when it was decided to publish; None where that is not known.
+            admit: asked, with what this store published last, while nobody else can publish: what it raises refuses.
 
         Raises:
             DigestMismatchError: the payload's bytes, or the copied ones, are not those of `expected_digest`.
@@ -100,6 +102,9 @@ class VersionStore(StoreWriter):
             if not why:
                 return self._already_served()
             self._refuse_superseded(head, provenance)
+            newest = self._head()
+            if admit is not None and newest is not None and newest.digest:
+                admit(self.manifest(newest.number))
             manifest = self._publish_new(held, source, contents, provenance, above=above)
         return self._published(manifest, why)
 

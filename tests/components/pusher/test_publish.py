@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from components.pusher.publish import PushRecord, push, served_state
+from components.pusher.publish import Checks, Inspected, PushRecord, push, served_state
 from schemas.decision import Decision
 from schemas.errors import DigestMismatchError
 from serving.payload import digest
@@ -297,6 +297,41 @@ def test_a_model_of_an_earlier_span_replaces_none_of_a_later_one(tmp_path: Path,
     assert store.versions() == (1, 2, 3)
     store.rollback(1, by="me", reason="so")
     assert push_span(6, tmp_path / "e", store).result.version == 5
+
+
+@pytest.mark.parametrize(
+    ("served", "candidate", "outcome"),
+    [
+        ((20_700, "2026-09-04"), (7, "7"), "pushed"),
+        ((30_000, "30000 v2"), (20_700, "2026-09-04 v1"), "pushed"),
+        ((20_700, "2026-09-03, 2026-09-04 v2"), (20_699, "2026-09-02, 2026-09-03 v9"), "earlier_span"),
+    ],
+)
+def test_dates_and_numbers_of_spans_are_not_compared(
+    tmp_path: Path, store: VersionStore, served: tuple[int, str], candidate: tuple[int, str], outcome: str
+) -> None:
+    """A source that changes from one to the other begins anew; two dates are compared as before."""
+    for (span, spans), expected in ((served, "pushed"), (candidate, outcome)):
+        payload = saved_model(tmp_path / str(span), f"of {spans}")
+        decision = of_span(span, payload).model_copy(update={"spans": spans})
+        record = push(decision, payload, store, {"pipeline": "taxi", "span": str(span), "spans": spans})
+        assert record.result.outcome == expected
+
+
+def test_a_later_span_that_came_while_the_payload_was_inspected(tmp_path: Path, store: VersionStore) -> None:
+    """The older model does not go above it, whichever of them began first."""
+    push_span(5, tmp_path / "a", store)
+    payload = saved_model(tmp_path / "b", "of span 6")
+
+    def meanwhile() -> Inspected:
+        assert push_span(7, tmp_path / "c", store).result.version == 2
+        return Inspected(warnings=("it was looked at.",))
+
+    told = {"pipeline": "taxi", "span": "6", "spans": "5, 6"}
+    result = push(of_span(6, payload), payload, store, told, checks=Checks(meanwhile)).result
+    assert (result.outcome, result.version, result.warnings) == ("earlier_span", None, ("it was looked at.",))
+    assert result.reason.startswith("Version 2 serves a model whose data end with span 7")
+    assert store.versions() == (1, 2)
 
 
 def test_spans_of_another_pipeline_are_not_compared(tmp_path: Path, store: VersionStore) -> None:

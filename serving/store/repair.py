@@ -97,9 +97,11 @@ class _Repairer(StoreWriter):
         return f"renewed with {len(refused)} refused digests; pins and labels are lost"
 
     def _refused_by_manifests(self) -> dict[str, Refusal]:
-        """The digests that were rolled back and not published since."""
+        """The digests that were rolled back and not published since; a rollback that was withdrawn changed nothing."""
         refused: dict[str, Refusal] = {}
         for manifest in self.all_manifests():
+            if manifest.rollback is not None and manifest.withdrawn is not None:
+                continue
             refused.pop(manifest.digest, None)
             left = manifest.rollback
             if left and left.from_digest and left.from_version is not None and left.from_digest != manifest.digest:

@@ -254,3 +254,17 @@ def test_refusals_are_found_again_in_the_manifests(store: VersionStore, base: Pa
     assert {(one.by, one.reason, one.version) for one in after.values()} == {
         (one.by, one.reason, one.version) for one in before.values()
     }
+
+
+@pytest.mark.parametrize("back", [(), (3,)], ids=["to what was not refused", "to what was refused"])
+def test_a_withdrawn_rollback_refuses_nothing_after_a_repair_either(
+    store: VersionStore, base: Path, models: list[Path], back: tuple[int, ...]
+) -> None:
+    """What serves can be pushed, and what was refused before the rollback is refused again."""
+    for to in (1, *back):
+        before, done = store.marks().refused, store.rollback(to, **BY)
+    store.withdraw(done.version, by="ann", reason="no server took it")
+    (base / ".satisfice" / "marks.json").write_text("?")
+    repair(store)
+    assert store.marks().refused.keys() == before.keys() == ({digest(models[2])} if back else set())
+    assert publish(store, models[0] if back else models[2]).outcome == "already_served"

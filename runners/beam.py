@@ -61,6 +61,8 @@ _NO_RUN = {
 """Options with which Beam would not do a node's work, and why."""
 _MAGIC_MASTERS = ("[local]", "[auto]")
 _LOCAL_SPARK = re.compile(r"^local(\[[^\]]+\])?$")
+_MANAGER = re.compile(r"^((k8s|mesos)://|yarn(-client|-cluster)?$)")
+"""A master of Spark that names who manages the cluster, and no host that takes jobs."""
 _ENVIRONMENTS = ("DOCKER", "PROCESS", "EXTERNAL", "LOOPBACK")
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"flink_master": 8081, "spark_master_url": 7077, "spark_rest_url": 6066}
@@ -257,7 +259,7 @@ def _spark(given: _Given) -> Iterator[Fault]:
     if given.options["spark_rest_url"] and not given.options["spark_submit_uber_jar"]:
         yield given.fault("spark_rest_url", "has no effect without --spark_submit_uber_jar", "both or none")
     if given.names("spark_master_url") and not (
-        _LOCAL_SPARK.match(master) or re.match(r"^(spark|k8s|yarn|mesos)", master)
+        _LOCAL_SPARK.match(master) or _MANAGER.match(master) or master.startswith("spark://")
     ):
         yield given.fault("spark_master_url", "is no master of Spark", "spark://HOST:PORT, local[N], yarn or k8s://…")
     yield from _environment(given, local=bool(_LOCAL_SPARK.match(master)), master=master)
@@ -442,7 +444,7 @@ def _refused(host: str, port: int) -> str:
 
 def _address(text: str, port: int | None) -> tuple[str, int] | None:
     """Host and port of an address, with or without a scheme; None where it is none, or one that is no host."""
-    if not text or text in _MAGIC_MASTERS or _LOCAL_SPARK.match(text) or text.startswith(("yarn", "k8s", "mesos")):
+    if not text or text in _MAGIC_MASTERS or _LOCAL_SPARK.match(text) or _MANAGER.match(text):
         return None
     try:
         found = urlsplit(text if "://" in text else f"//{text}")

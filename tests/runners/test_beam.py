@@ -206,3 +206,32 @@ def test_an_address_at_which_nothing_answers_is_named(tmp_path):
     (found,) = faults("flink", *args, root=str(tmp_path))
     assert found.startswith("beam.args.0: cannot be reached: ")
     assert faults("flink", *args) == []
+
+
+@pytest.mark.parametrize("host", ["yarn-1", "k8s-flink", "mesos.example"])
+def test_a_host_may_be_named_as_a_manager_of_clusters(monkeypatch, host):
+    """It is an address like any other, and is looked for; a master of Spark that names no host is not."""
+    args = [
+        f"--job_endpoint={host}:8099",
+        "--environment_type=EXTERNAL",
+        f"--environment_config={host}:1",
+        "--parallelism=1",
+    ]
+    assert faults("flink", *args) == []
+    monkeypatch.setattr(beam, "_refused", lambda name, port: f"{name} has no port {port}")
+    for given in (args, [f"--flink_master={host}:8099"]):
+        (found,) = beam.unreachable(parse_config({**SMALLEST, "beam": {"runner": "flink", "args": given}}).beam)
+        assert found.problem == f"cannot be reached: {host} has no port 8099"
+
+
+@pytest.mark.parametrize(
+    ("master", "known"),
+    [("yarn", True), ("yarn-client", True), ("k8s://https://k:6443", True), ("mesos://m:5050", True), ("yarnhost:7077", False)],
+)  # fmt: skip
+def test_masters_of_spark_that_name_no_host(monkeypatch, master, known):
+    """Nobody asks them for an answer; what only begins so is no master."""
+    monkeypatch.setattr(beam, "_refused", lambda name, port: "nothing is there")
+    section = parse_config({**SMALLEST, "beam": {"runner": "spark", "args": [f"--spark_master_url={master}"]}}).beam
+    assert (beam.unreachable(section) == []) == known
+    wrong = "beam.args.0: is no master of Spark" in faults("spark", *section.args)
+    assert wrong == (not known)

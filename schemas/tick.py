@@ -130,7 +130,7 @@ class Looked(_Record):
         quality: None where no trigger asks for it.
         asked: digest of what drift and quality were held against: limits, features, statistics, the model.
         champion: version that is served; None where none is.
-        last_run: the newest run; None where there is none.
+        last_run: the newest run that is no backfill and was given no other span; None where there is none.
         running: who holds the pipeline root, in words; "" where nobody does.
         cut_off: whether the run of the last tick that retrained was cut off before it ended.
         problem: why the data cannot be looked at; "" where they can.

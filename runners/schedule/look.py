@@ -137,7 +137,7 @@ def look(
         trained_data=trained.data,
         trained_rows=trained.rows,
         champion=served.push.custom_properties["version"].int_value if served.push is not None else None,
-        last_run=_run(runs[0]) if runs else None,
+        last_run=next((_run(one) for one in runs if _span_of(one) == config.data.source.span), None),
         running=running,
         cut_off=previous is not None and _is_cut_off(previous),
     )
@@ -312,6 +312,11 @@ def _last_span(spans: str) -> tuple[str, int]:
     """What spans in words end with, so that they can be compared: dates by their text, numbers by their value."""
     name = spans.rpartition(", ")[2].partition(" ")[0]
     return ("", int(name)) if name.isdecimal() else (name, 0)
+
+
+def _span_of(run: RunRecord) -> Any:
+    """The span that the run's configuration names, as a backfill and `--span` have it named; None where it names none."""
+    return json.loads(run.config or "{}").get("data", {}).get("source", {}).get("span")
 
 
 def _run(record: RunRecord) -> Run:

@@ -42,6 +42,7 @@ from components.statistics_gen.compute import statistics_of
 from runners.schedule.watch import Watch
 from schemas.decision import Decision, GateResult
 from schemas.load import LoadedConfig, load_config
+from schemas.source_path import EPOCH
 from schemas.tick import Tick
 from serving import payload
 from tests.workbench import REPOSITORY, taxi_bench
@@ -164,14 +165,16 @@ class Month:
             return -9, ""
         return self.record()
 
-    def record(self, upto: int | None = None) -> tuple[int, str]:
-        """A run, on the window that ends at the newest span or at that one."""
+    def record(self, upto: date | None = None, *, fails: bool = False) -> tuple[int, str]:
+        """A run, on the window that ends at the newest span or at that one; or one that fails before it reads anything."""
         store = open_store(self.loaded.config.metadata)
         name = f"{self.now:%Y%m%d-%H%M%S}"
         started = int(self.now.timestamp() * 1000)
-        run = open_run(store, name, started, "taxi", "{}", self.loaded.digest, "recorded")
-        recorded = _Recorded(store, self.loaded, name, self.folder, upto)
-        outcome, code = recorded.outcome()
+        config = self.loaded.config.canonical()
+        config["data"]["source"]["span"] = upto.isoformat() if upto else None
+        run = open_run(store, name, started, "taxi", json.dumps(config), self.loaded.digest, "recorded")
+        recorded = _Recorded(store, self.loaded, name, self.folder, (upto - EPOCH).days if upto else None)
+        outcome, code = ("failed", 1) if fails else recorded.outcome()
         close_run(store, run, outcome, code, [], spans={"spans": recorded.spans})
         self.runs.append((f"{self.now:%d %H:%M}", outcome))
         return code, json.dumps({"run": name, "outcome": outcome})

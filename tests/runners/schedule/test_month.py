@@ -12,7 +12,6 @@ from components.lineage.store import open_store
 from components.lineage.ticks import ticks
 from components.profiler.spawn import Outcome
 from runners.local.lock import exclusive
-from schemas.source_path import EPOCH
 from tests.runners.schedule.month import FIRST, Month
 from tests.workbench import REPOSITORY
 
@@ -160,9 +159,29 @@ def test_a_backfill_looks_back(tmp_path: Path) -> None:
         month.upstream.deliver(day)
     month.tick(3, 2)
     month.now += timedelta(hours=1)
-    month.record(upto=(FIRST - EPOCH).days)
+    month.record(upto=FIRST)
     assert month.runs == [("03 02:00", "pushed"), ("03 03:00", "pushed")]
-    assert month.tick(3, 14).decision.verdict == "did not retrain: no new span, last run 11 h ago"
+    assert month.tick(3, 14).decision.verdict == "did not retrain: no new span, last run 12 h ago"
+
+
+def test_a_backfill_stands_for_no_run_of_the_schedule(tmp_path: Path) -> None:
+    """A run that failed is begun again though a backfill came after it, and a backfill begins no cool-down."""
+    month = Month(tmp_path / "taxi", BY_SPANS, {"cool_down": "6h", "retry_failed": "12h"})
+    start = month.watch.start
+    for day in (1, 2):
+        month.upstream.deliver(day)
+        assert month.tick(day, 2).outcome == "pushed"
+    month.upstream.deliver(3)
+    month.watch.start = lambda _: month.record(fails=True)
+    assert month.tick(3, 2).outcome == "failed"
+    month.watch.start = start
+    month.now += timedelta(hours=11)
+    month.record(upto=FIRST)
+    again = month.tick(3, 14)
+    assert (again.decision.fired, again.outcome) == (("new_span",), "pushed")
+    month.now += timedelta(hours=1)
+    month.record(upto=FIRST + timedelta(days=1), fails=True)
+    assert month.tick(4, 4).decision.reasons[-1] == "last run 14 h ago"
 
 
 def test_rows_of_another_version(tmp_path: Path) -> None:

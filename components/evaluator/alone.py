@@ -50,8 +50,8 @@ class Job:
         schema: the data schema in text format.
         format: of the files.
         files: that were never read for the model: all rows count.
-        grown: files that were read for it when they held something else, or as another version of their span: rows that
-            fall into the eval split count, of which none was trained on.
+        grown: files that may hold rows that were read for it, such as the next of full snapshots: rows that fall into the
+            eval split count, of which none was trained on.
         splits: name to share, as the configuration has them.
         labelled: columns without whose values a row has no label.
         least: with fewer rows than that nothing is evaluated.

@@ -20,7 +20,7 @@ from components.lineage.reader import Lineage
 from components.lineage.served import saved_model_of
 from components.lineage.trained_on import examples_of
 from components.profiler.spawn import Child, Outcome
-from schemas.config import GatesConfig, PipelineConfig, QualityTrigger
+from schemas.config import GatesConfig, PipelineConfig, QualityTrigger, SourceConfig
 from schemas.decision import Figure, GateResult
 from schemas.errors import Fault, SatisficeError, close_match
 from schemas.metrics import QUALITY
@@ -103,7 +103,7 @@ def quality_of(
     if not new:
         reason = f"no rows have come that {served.name} was not made of"
         return Quality(metric=trigger.metric, n=0, verdict="too_few_examples", reason=reason)
-    grown = _grown(config.data.source.path, new, served.read)
+    grown = _grown(config.data.source, new, files, served.read)
     then = served.figure(trigger.metric)
     outcome = run(
         {
@@ -125,12 +125,19 @@ def quality_of(
     return _judged(trigger, served, then, outcome.result)
 
 
-def _grown(pattern: str, new: list[Path], read: FilesRead) -> list[Path]:
-    """The files of which other content was read for the model: under the same path, or as another version of the span."""
-    known = versions_of(pattern, read.digests) if uses_spans(pattern) else {}
-    return [
-        file for file in new if file in read.digests or (known and known.keys() & versions_of(pattern, [file]).keys())
-    ]
+def _grown(source: SourceConfig, new: list[Path], files: Mapping[Path, str], read: FilesRead) -> list[Path]:
+    """The files that may hold rows which were read for the model.
+
+    Other content was read under the same path, or as another version of the span. Where a run reads the newest span alone,
+    or a file that was read is gone, a new file may be the whole of what there is, the rows of before included.
+    """
+    if not uses_spans(source.path):
+        replaced = not read.digests.keys() <= files.keys()
+        return [file for file in new if replaced or file in read.digests]
+    if source.window is None:
+        return new
+    known = versions_of(source.path, read.digests)
+    return [file for file in new if file in read.digests or known.keys() & versions_of(source.path, [file]).keys()]
 
 
 def _judged(trigger: QualityTrigger, served: _Served, then: Figure | None, result: Mapping[str, Any]) -> Quality:

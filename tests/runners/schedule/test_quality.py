@@ -84,17 +84,23 @@ def recorded_auc(bench: Bench) -> float | None:
     return next(gate.value for gate in decision.gates if gate.metric == "auc" and not gate.slice)
 
 
-def config_of(bench: Bench, **changed: Any) -> PipelineConfig:
+def config_of(bench: Bench, source: dict[str, Any] | None = None, **changed: Any) -> PipelineConfig:
     raw = load_config(bench.config).config.canonical()
+    raw["data"]["source"] = source or raw["data"]["source"]
     raw["schedule"]["triggers"]["decayed_quality"] = {**TRIGGER, **changed}
     return PipelineConfig.model_validate(raw, strict=False)
 
 
-def measure(bench: Bench, run: Callable[[Mapping[str, Any]], Outcome] = evaluate, **changed: Any) -> Quality:
+def measure(
+    bench: Bench,
+    run: Callable[[Mapping[str, Any]], Outcome] = evaluate,
+    files: dict[Path, str] | None = None,
+    **changed: Any,
+) -> Quality:
     config = config_of(bench, **changed)
     store = open_store(config.metadata, read_only=True)
     served = trained_on(store, store.get_artifacts_by_type("PushedModel"), config.push.serving.base_path)
-    digests = {file: _digest(file) for file in sorted(bench.folder.glob("*.csv"))}
+    digests = files or {file: _digest(file) for file in sorted(bench.folder.glob("*.csv"))}
     schema = Path(config.data.schema_path).read_text()
     return quality_of(config, store, served.push, digests, schema, run)
 
@@ -170,6 +176,22 @@ def test_only_rows_that_were_not_read(bench: Bench, added: Path) -> None:
         assert 400 < outcome.result["rows"] < 600  # two of ten of 2,500
     finally:
         bench.data.write_text(before)
+
+
+def test_the_next_full_snapshot(bench: Bench, tmp_path: Path) -> None:
+    """Counts with its eval split alone, as it holds the rows of before; whether the file's name or the span is another."""
+    run, snapshot = Evaluations(), tmp_path / "dump-2.csv"
+    write_rows(snapshot, other_rows(400))
+    read = {bench.data: _digest(bench.data)}
+    measure(bench, run, files={snapshot: _digest(snapshot)})
+    measure(bench, run, files={**read, snapshot: _digest(snapshot)})
+    path = str(tmp_path / "dump-{SPAN}.csv")
+    for window in (None, {"last_spans": 2}):
+        source = {"format": "csv", "path": path, "window": window}
+        measure(bench, run, files={snapshot: _digest(snapshot)}, source=source)
+    told = [(job["files"], job["grown"]) for job in run.jobs]
+    whole, split = ([str(snapshot)], []), ([], [str(snapshot)])
+    assert told == [split, whole, split, whole]
 
 
 def test_bytes_that_are_gone_or_changed(bench: Bench, added: Path) -> None:

@@ -122,7 +122,8 @@ class Looked(_Record):
         arrivals: what has arrived since the newest run which ended.
         rows: number of rows in them; None where no trigger asks for it.
         new_rows: how many of them that run had not read, where that is known by files; else None.
-        trained_data: the fingerprint that the newest run which ended read; "" where there is none.
+        trained_data: the fingerprint that the newest run which ended read; "" where there is none, or the data were not
+            looked at.
         trained_rows: number of its rows; None where that is not known.
         read_known: whether it is known which files that run read.
         same_rows: whether the files hold what that run read, under whatever names.

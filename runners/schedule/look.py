@@ -131,11 +131,8 @@ def look(
     lineage = Lineage(config.metadata, config.name, store)
     runs = lineage.runs()
     served = trained_on(store, store.get_artifacts_by_type("PushedModel"), config.push.serving.base_path)
-    trained = _trained(lineage, runs)
     looked = Looked(
         at=at,
-        trained_data=trained.data,
-        trained_rows=trained.rows,
         champion=served.push.custom_properties["version"].int_value if served.push is not None else None,
         last_run=next((_run(one) for one in runs if _span_of(one) == config.data.source.span), None),
         running=running,
@@ -146,6 +143,7 @@ def look(
     before = previous.looked if previous else None
     try:
         there = _There.of(config.data.source)
+        trained = _trained(lineage, runs, there.window)
         looked = looked.model_copy(update=_arrived(config, there, trained, before))
         looked = looked.model_copy(update=_measured(config, store, served, there, trained, before, run))
         for file in there.files:
@@ -159,6 +157,8 @@ def _arrived(config: PipelineConfig, there: _There, trained: _Trained, before: L
     """What the source's files are, and which of their spans the newest run had not read."""
     read = trained.read
     found: dict[str, Any] = {
+        "trained_data": trained.data,
+        "trained_rows": trained.rows,
         "data": there.snapshot.fingerprint,
         "files": len(there.files),
         "read_known": read is not None,
@@ -295,10 +295,14 @@ def _asked(config: PipelineConfig, served: TrainedOn, trained: _Trained) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _trained(lineage: Lineage, runs: list[RunRecord]) -> _Trained:
-    """Of the newest run which ended; of runs on spans the one whose data end latest, as a backfill looks back."""
+def _trained(lineage: Lineage, runs: list[RunRecord], window: Window | None) -> _Trained:
+    """Of the newest run which ended; of runs on spans the one whose data end latest, as a backfill looks back.
+
+    Runs whose data end after the window, with a span that is gone or was named otherwise, count where there are no others.
+    """
     ended = [run for run in runs if run.outcome not in ("failed", "unfinished")]
-    for run in sorted(ended, key=lambda run: _last_span(run.spans), reverse=True):
+    upto = _last_span(str(window)) if window is not None else None
+    for run in sorted(ended, key=lambda run: _rank(run.spans, upto), reverse=True):
         for node in lineage.nodes(run):
             for output in node.outputs:
                 if output.type == "Examples" and "input_fingerprint" in output.properties:
@@ -306,6 +310,12 @@ def _trained(lineage: Lineage, runs: list[RunRecord]) -> _Trained:
                     rows = output.properties.get("rows_in")
                     return _Trained(str(output.properties["input_fingerprint"]), rows, read)
     return _Trained()
+
+
+def _rank(spans: str, upto: tuple[str, int] | None) -> tuple[str, int]:
+    """Where a run's data end, given where those of the source do; the lowest rank where that is no span of the source."""
+    last = _last_span(spans)
+    return last if upto is not None and last <= upto else ("", -1)
 
 
 def _last_span(spans: str) -> tuple[str, int]:

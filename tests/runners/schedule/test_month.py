@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from components.lineage.store import open_store
 from components.lineage.ticks import ticks
 from components.profiler.spawn import Outcome
 from runners.local.lock import exclusive
+from schemas.load import load_config
 from tests.runners.schedule.month import FIRST, Month
 from tests.workbench import REPOSITORY
 
@@ -162,6 +164,43 @@ def test_a_backfill_looks_back(tmp_path: Path) -> None:
     month.record(upto=FIRST)
     assert month.runs == [("03 02:00", "pushed"), ("03 03:00", "pushed")]
     assert month.tick(3, 14).decision.verdict == "did not retrain: no new span, last run 12 h ago"
+
+
+def test_a_span_that_is_gone(tmp_path: Path) -> None:
+    """A file that was misdated, trained on and removed is not what later deliveries are held against."""
+    month = Month(tmp_path / "taxi", {"new_span": True, "new_rows": 500})
+    misdated = month.upstream.folder / "2062-11-03"
+    for day in (1, 2):
+        month.upstream.deliver(day)
+    assert month.tick(2, 2).outcome == "pushed"
+    month.upstream.deliver((date(2062, 11, 3) - FIRST).days + 1, of=3)
+    assert month.tick(3, 2).outcome == "pushed"
+    shutil.rmtree(misdated)
+    after = month.tick(3, 14)
+    assert after.decision.verdict == "did not retrain: no new span, 0 of 500 new rows, last run 12 h ago"
+    month.upstream.deliver(3)
+    assert month.tick(4, 2).decision.verdict == "retrains: span 20395 (2025-11-03) has arrived"
+
+
+def test_a_source_that_has_other_spans_now(tmp_path: Path) -> None:
+    """Runs on dates do not stay the newest where the spans have become numbers, or there are none."""
+    month = Month(tmp_path / "taxi", {"changed_data": True})
+    numbers = tmp_path / "taxi" / "numbers"
+    numbers.mkdir()
+    for day in (1, 2):
+        month.upstream.deliver(day)
+        assert month.tick(day, 2).outcome == "pushed"
+        shutil.copy(month.upstream.folder / f"2025-11-0{day}" / "v1.csv", numbers / f"{day}.csv")
+    month.upstream.deliver(3)
+    shutil.copy(month.upstream.folder / "2025-11-03" / "v1.csv", numbers / "3.csv")
+    file, same = tmp_path / "taxi" / "satisfice.yaml", "did not retrain: the data are those of the last run, last run"
+    month.loaded = load_config(file, ["data.source.path=numbers/{SPAN}.csv"])
+    month.restarted()
+    assert month.tick(3, 2).outcome == "pushed"
+    assert month.tick(3, 14).decision.verdict == f"{same} 12 h ago"
+    month.loaded = load_config(file, ["data.source={format: csv, path: numbers/*.csv}"])
+    month.restarted()
+    assert month.tick(4, 2).decision.verdict == f"{same} 1 d ago"
 
 
 def test_a_backfill_stands_for_no_run_of_the_schedule(tmp_path: Path) -> None:

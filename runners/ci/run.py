@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.example_gen.fingerprint import Snapshot
-from components.example_gen.source_files import find_files
+from components.example_gen.spans import files_of
 from components.gate.against import held_against
 from components.profiler.machine import machine
 from runners.ci.base import Kept, changed_files, checked_out, is_decision, read_kept, repository_of
@@ -214,9 +214,9 @@ def _elsewhere(kept: Kept) -> str:
 
 
 def _changed_data(then: LoadedConfig, now: LoadedConfig) -> tuple[str, ...]:
-    """In which way the files of a source differ from the base's, where the repository holds those."""
+    """In which way the files that a run reads differ from the base's, where the repository holds those."""
     try:
-        files = find_files(then.config.data.source.path)
+        before_files, after_files = (files_of(one.config.data.source) for one in (then, now))
     except DataError:
         return ()
     before, after = (
@@ -225,12 +225,13 @@ def _changed_data(then: LoadedConfig, now: LoadedConfig) -> tuple[str, ...]:
             for file, digest in found.items()
         }
         for found, folder in (
-            (Snapshot.of(files).digests, then.folder),
-            (Snapshot.of(find_files(now.config.data.source.path)).digests, now.folder),
+            (Snapshot.of(before_files).digests, then.folder),
+            (Snapshot.of(after_files).digests, now.folder),
         )
     )
     told = [f"{name} is new" for name in after if name not in before]
-    told += [f"{name} is gone" for name in before if name not in after]
+    gone = [name for name in before if name not in after]
+    told += [f"{name} is {'read no more' if (now.folder / name).exists() else 'gone'}" for name in gone]
     told += [f"{name} holds something else" for name in after if name in before and after[name] != before[name]]
     return (*sorted(told), "both sides ran on rows of the changed data") if told else ()
 

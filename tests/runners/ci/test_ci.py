@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -114,3 +115,23 @@ def test_data_that_changed_in_the_repository(fresh_taxi: Bench, tmp_path: Path) 
     assert told == ("data.csv holds something else", "both sides ran on rows of the changed data")
     then.data.unlink()
     assert _changed_data(load_config(then.config), load_config(now.config)) == ()
+
+
+def test_spans_that_changed_in_the_repository(fresh_taxi: Bench, tmp_path: Path) -> None:
+    """Their files are named as others are: where the base has spans too, and where it has none."""
+    then = fresh_taxi
+    shutil.copy(then.data, then.folder / "2026-11-01.csv")
+    then.edit(lambda raw: raw["data"]["source"].update(path="*.csv"))
+    now = then.copy(tmp_path / "now")
+    shutil.copy(then.folder / "2026-11-01.csv", now.folder / "2026-11-01.csv")
+    now.edit(lambda raw: raw["data"]["source"].update(path="{YYYY}-{MM}-{DD}.csv"))
+    both = "both sides ran on rows of the changed data"
+    assert _changed_data(load_config(then.config), load_config(now.config)) == ("data.csv is read no more", both)
+    then.edit(lambda raw: raw["data"]["source"].update(path="{YYYY}-{MM}-{DD}.csv"))
+    assert _changed_data(load_config(then.config), load_config(now.config)) == ()
+    shutil.copy(now.folder / "2026-11-01.csv", now.folder / "2026-11-02.csv")
+    told = ("2026-11-01.csv is read no more", "2026-11-02.csv is new", both)
+    assert _changed_data(load_config(then.config), load_config(now.config)) == told
+    (now.folder / "2026-11-01.csv").unlink()
+    told = ("2026-11-01.csv is gone", "2026-11-02.csv is new", both)
+    assert _changed_data(load_config(then.config), load_config(now.config)) == told

@@ -8,7 +8,7 @@ import yaml
 
 from runners.kubeflow.places import in_containers, section_of
 from runners.kubeflow.pods import pod_of, unset_variables
-from schemas.config import KubeflowConfig, PodConfig, ScheduleConfig, SecretConfig, seconds_of
+from schemas.config import KubeflowConfig, PodConfig, ScheduleConfig, SecretConfig, TrainingConfig, seconds_of
 from schemas.cron import Cron
 from schemas.errors import ConfigError, Fault
 from schemas.load import LoadedConfig
@@ -51,7 +51,7 @@ def cronjob(loaded: LoadedConfig, cron: str, overrides: tuple[str, ...]) -> str:
         raise ConfigError(source, faults)
     words = ["satisfice", "watch", str(there.file), "--once"]
     words += [word for override in overrides for word in ("--set", override)]
-    pod = _pod(kubeflow, pod_of(kubeflow, _TRAINER), words)
+    pod = _pod(kubeflow, pod_of(kubeflow, _TRAINER), words, token=_asks_kubernetes(config.training, kubeflow))
     return _HEAD + yaml.safe_dump(_document(name, config.schedule, kubeflow, cron, pod), sort_keys=False, width=120)
 
 
@@ -80,6 +80,14 @@ _HEAD = """# A tick of the schedule: it looks, decides, records, and where it is
 """
 
 
+def _asks_kubernetes(training: TrainingConfig, kubeflow: KubeflowConfig) -> bool:
+    """Whether the Trainer node in the pod asks Kubernetes for its members as the pod's account, and by no kubeconfig."""
+    pods = training.kubernetes
+    given = {*kubeflow.env, *(name for secret in kubeflow.secrets for name in secret.env)}
+    asks = training.cluster == "kubernetes" and pods is not None and pods.context is None
+    return asks and "KUBECONFIG" not in given
+
+
 def _faults(there: LoadedConfig, kubeflow: KubeflowConfig, mount: str) -> list[Fault]:
     metadata, schema = there.config.metadata, there.config.data.schema_path
     servers = [one for one in (metadata.mysql, metadata.postgresql) if one is not None]
@@ -88,6 +96,10 @@ def _faults(there: LoadedConfig, kubeflow: KubeflowConfig, mount: str) -> list[F
         faults.append(
             Fault("data.schema", "is a place of this machine, and on no volume", f"a path in {mount}", schema)
         )
+    if _asks_kubernetes(there.config.training, kubeflow) and kubeflow.service_account is None:
+        problem = "is missing: with training.cluster: kubernetes the pod asks for others as this account"
+        expected = "the account of `satisfice deploy render --training`, or KUBECONFIG in kubeflow.env"
+        faults.append(Fault("kubeflow.service_account", problem, expected))
     return faults
 
 
@@ -128,7 +140,7 @@ def _checked(cron: str) -> str:
     return cron
 
 
-def _pod(kubeflow: KubeflowConfig, pod: PodConfig, words: list[str]) -> dict[str, Any]:
+def _pod(kubeflow: KubeflowConfig, pod: PodConfig, words: list[str], *, token: bool) -> dict[str, Any]:
     assert kubeflow.volume is not None, "section_of has it"
     account = {"serviceAccountName": kubeflow.service_account} if kubeflow.service_account else {}
     pulls = {"imagePullSecrets": [{"name": name} for name in kubeflow.pull_secrets]} if kubeflow.pull_secrets else {}
@@ -160,7 +172,7 @@ def _pod(kubeflow: KubeflowConfig, pod: PodConfig, words: list[str]) -> dict[str
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": _GRACE_S,
         **account,
-        "automountServiceAccountToken": False,
+        "automountServiceAccountToken": token,
         **pulls,
         "securityContext": {
             "runAsNonRoot": True,

@@ -94,3 +94,25 @@ def test_what_is_missing(bench: Bench) -> None:
     assert both.code == 2
     assert "--cronjob: is given beside --kubeflow" in both.err
     assert not (bench.folder / "kubernetes").exists()
+
+
+def test_a_training_as_pods(bench: Bench) -> None:
+    """Is asked for as the account that is named, which the pod then has a token of; by a kubeconfig it needs neither."""
+    assert pod(bench)["automountServiceAccountToken"] is False
+    pods = {"image": IMAGE, "volume": SECTION["volume"]}
+    asked = {"strategy": "multi_worker_mirrored", "workers": 2, "cluster": "kubernetes", "kubernetes": pods}
+    bench.edit(lambda raw: raw["training"].update(asked))
+    answer = ask(bench)
+    assert answer.code == 2
+    assert "kubeflow.service_account: is missing: with training.cluster: kubernetes" in answer.err
+    bench.edit(lambda raw: raw["kubeflow"].update(service_account="trainer"))
+    told = pod(bench)
+    assert (told["serviceAccountName"], told["automountServiceAccountToken"]) == ("trainer", True)
+    bench.edit(lambda raw: raw["kubeflow"].pop("service_account"))
+    bench.edit(lambda raw: raw["kubeflow"]["env"].update(KUBECONFIG="/keys/kubeconfig"))
+    assert pod(bench)["automountServiceAccountToken"] is False
+
+
+def pod(bench: Bench) -> dict[str, Any]:
+    """Of the CronJob that is rendered."""
+    return dict(rendered(bench)["spec"]["jobTemplate"]["spec"]["template"]["spec"])

@@ -111,7 +111,8 @@ class Backfill:
             expected = "{SPAN}, or {YYYY}, {MM} and {DD}, in it"
             raise ConfigError(str(self._config), [Fault("data.source.path", "has no spans", expected, source.path)])
         ends = {"--from": first, "--to": last}
-        numbers = {name: _number(name, text, source.path) for name, text in ends.items() if text}
+        given = {name: text for name, text in ends.items() if text or name == "--from"}
+        numbers = {name: _number(name, text, source.path) for name, text in given.items()}
         spans = find_spans(source.path)
         last_number = numbers.get("--to", spans[-1].number)
         if last_number < numbers["--from"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runners.backfill import Backfill
 from tests.workbench import Bench, satisfice, taxi_bench
 
 FIRST = date(2026, 11, 1)
@@ -162,6 +163,18 @@ def test_ranges_that_are_none(filled, arguments, code, message):
     bench, _, _ = filled
     answer = satisfice("backfill", bench.config, *arguments)
     assert (answer.code, message in answer.err) == (code, True), answer.err
+
+
+def test_an_empty_first_span(tmp_path):
+    """As of a variable that is not set, is refused by name; an empty last one is the newest."""
+    bench = taxi_bench(tmp_path, 5)
+    bench.data.rename(bench.folder / f"{day(0)}.csv")
+    bench.edit(lambda raw: raw["data"]["source"].update(path="{YYYY}-{MM}-{DD}.csv"))
+    answer = satisfice("backfill", bench.config, "--from", "")
+    assert answer.code == 2, answer.err
+    assert "--from: is no span of this path; expected a date as YYYY-MM-DD" in answer.err
+    spans, missing = Backfill(bench.config, (), None).plan(day(0), "")
+    assert ([span.name for span in spans], missing) == ([day(0)], [])
 
 
 def test_a_span_that_is_none(filled):

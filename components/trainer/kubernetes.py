@@ -51,7 +51,7 @@ GRACE = "TRAINING_GRACE_S"
 FAILS_AGAIN = 42
 """Exit code of a member that would fail in the same way again."""
 OWNER = "satisfice/owner"
-"""Label: whose pods they are; equal for all attempts of all runs in one pipeline root."""
+"""Label: whose pods they are; equal for all attempts of all runs in one pipeline root of one volume."""
 
 PERMISSIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("batch", "jobs", ("create", "delete", "get", "list")),

@@ -65,13 +65,20 @@ class Errand:
     logs: Path
 
 
-def labels_of(pipeline: str, root: str, run: str) -> dict[str, str]:
-    """Of every object of a training: whose it is."""
+def labels_of(pipeline: str, claim: str, root: str, run: str) -> dict[str, str]:
+    """Of every object of a training: whose it is.
+
+    Args:
+        pipeline: its name.
+        claim: of the volume; what is mounted at the same path in another pipeline is another's.
+        root: folder that is equal for all runs in one pipeline root.
+        run: what names this run of the node.
+    """
     return {
         "app.kubernetes.io/name": _dns(pipeline),
         "app.kubernetes.io/component": "training",
         "app.kubernetes.io/managed-by": "satisfice",
-        OWNER: hashlib.sha256(f"{pipeline} {root}".encode()).hexdigest()[:16],
+        OWNER: hashlib.sha256(f"{pipeline} {claim}:{root}".encode()).hexdigest()[:16],
         "satisfice/run": _dns(run)[:_LABEL],
     }
 
@@ -111,7 +118,7 @@ def run_in_kubernetes(plan: Plan, config: KubernetesConfig, errand: Errand) -> L
         api.check_access()
         shutil.rmtree(errand.logs, ignore_errors=True)
         errand.logs.mkdir(parents=True)
-        labels = labels_of(errand.pipeline, str(errand.root), errand.run)
+        labels = labels_of(errand.pipeline, config.volume.claim, str(errand.root), errand.run)
         with _alive(errand) as name, sigterm_raised():
             _remove_leftovers(api, labels, errand.root)
             work = errand.logs / "work.json"

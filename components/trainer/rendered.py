@@ -36,7 +36,7 @@ def render_training(config: PipelineConfig, source: str = "configuration") -> di
         raise ConfigError(source, [Fault("training.cluster", "is not kubernetes", expected, training.cluster)])
     pods = training.kubernetes
     plan = make_plan(training, Machine(1))
-    labels = {name: value for name, value in labels_of(config.name, "", "").items() if name != OWNER}
+    labels = {name: value for name, value in labels_of(config.name, "", "", "").items() if name != OWNER}
     labels.pop("satisfice/run")
     group = Group(
         name=f"{labels['app.kubernetes.io/name'][:_LONGEST].rstrip('-')}-training",

@@ -353,9 +353,9 @@ def test_a_token_that_was_renewed_is_read_again(cluster: Cluster, tmp_path: Path
 # --- leftovers --------------------------------------------------------------------------------------------------------
 
 
-def left_behind(cluster: Cluster, folder: Path, name: str) -> None:
-    """A Job of the same pipeline root."""
-    labels = labels_of("taxi", str(folder / "Trainer" / "model_run"), "6")
+def left_behind(cluster: Cluster, folder: Path, name: str, claim: str = "satisfice") -> None:
+    """A Job of the pipeline root in a folder of a volume."""
+    labels = labels_of("taxi", claim, str(folder / "Trainer" / "model_run"), "6")
     cluster.make(
         "jobs",
         {
@@ -369,12 +369,13 @@ def left_behind(cluster: Cluster, folder: Path, name: str) -> None:
 
 
 def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> None:
-    """But not what another run of the same root still watches, nor what another root has."""
+    """But not what another run of the same root still watches, nor what another root has, be it at the same path of another volume."""
     root = tmp_path / "Trainer" / "model_run"
     root.mkdir(parents=True)
     for name in ("taxi-gone-1", "taxi-alive-0"):
         left_behind(cluster, tmp_path, name)
     left_behind(cluster, tmp_path / "elsewhere", "taxi-other-0")
+    left_behind(cluster, tmp_path, "taxi-staging-0", claim="staging")
     (root / ".cluster-taxi-gone").write_text("12")
     beating = threading.Event()
 
@@ -390,7 +391,8 @@ def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> Non
         beating.set()
         thread.join()
     with cluster.changed:
-        assert [one["metadata"]["name"] for one in cluster.of("jobs")] == ["taxi-alive-0", "taxi-other-0"]
+        left = [one["metadata"]["name"] for one in cluster.of("jobs")]
+    assert left == ["taxi-alive-0", "taxi-other-0", "taxi-staging-0"]
     assert not (root / ".cluster-taxi-gone").exists()
     assert len({body["metadata"]["labels"][OWNER] for body in cluster.bodies}) == 1
 

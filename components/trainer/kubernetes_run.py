@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -425,14 +426,14 @@ def _alive(errand: Errand) -> Iterator[str]:
     """A name for the attempts of this training that nobody else has, and a sign, beside the outputs, that somebody cares."""
     name = f"{_dns(errand.pipeline)[:_NAME].rstrip('-')}-{secrets.token_hex(4)}"
     sign, over = _sign(errand.root, name), threading.Event()
+    _give_sign(sign, 0)  # before there is a Job of this name
 
     def beat() -> None:
         count = 0
-        while not over.is_set():
+        while not over.wait(_BEATS_EVERY_S):
             count += 1
             with contextlib.suppress(OSError):
-                sign.write_text(str(count), encoding="ascii")
-            over.wait(_BEATS_EVERY_S)
+                _give_sign(sign, count)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -448,10 +449,10 @@ def _remove_leftovers(api: Api, labels: Mapping[str, str], root: Path) -> None:
     """Deletes the Jobs of this pipeline root that nobody watches any more, and waits until their pods are gone."""
     found = [one["metadata"]["name"] for one in api.jobs({OWNER: labels[OWNER]})]
     before = {name: _beats(root, name) for name in found}
-    if any(before.values()):
+    if any(beats is not None for beats in before.values()):
         time.sleep(_ALIVE_WITHIN_S)
     for name in found:
-        if before[name] and _beats(root, name) != before[name]:
+        if before[name] is not None and _beats(root, name) != before[name]:
             continue  # another run trains there
         _log.warning("Job %s was left by a run that is gone: deleted", name)
         api.delete(name)
@@ -465,11 +466,23 @@ def _sign(root: Path, name: str) -> Path:
     return root / f".cluster-{name}"
 
 
-def _beats(root: Path, job_name: str) -> str:
+def _give_sign(sign: Path, count: int) -> None:
+    """Writes over what is there, so that it is never empty again, nor takes more room on a volume that is full."""
+    file = os.open(sign, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        return _sign(root, job_name.rpartition("-")[0]).read_text(encoding="ascii")
-    except (OSError, ValueError):
-        return ""
+        os.pwrite(file, b"%020d" % count, 0)
+    finally:
+        os.close(file)
+
+
+def _beats(root: Path, job_name: str) -> bytes | None:
+    """What the sign of life says, b"" where it cannot be read now; None where there is none."""
+    try:
+        return _sign(root, job_name.rpartition("-")[0]).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return b""
 
 
 def _dns(name: str) -> str:

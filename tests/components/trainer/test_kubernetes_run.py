@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -381,7 +383,8 @@ def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> Non
 
     def beat() -> None:
         while not beating.wait(0.02):
-            (root / ".cluster-taxi-alive").write_text(str(time.monotonic()))
+            (root / "half").write_text(str(time.monotonic()))
+            (root / "half").replace(root / ".cluster-taxi-alive")
 
     thread = threading.Thread(target=beat)
     thread.start()
@@ -395,6 +398,63 @@ def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> Non
     assert left == ["taxi-alive-0", "taxi-other-0", "taxi-staging-0"]
     assert not (root / ".cluster-taxi-gone").exists()
     assert len({body["metadata"]["labels"][OWNER] for body in cluster.bodies}) == 1
+
+
+class Leftovers:
+    """An API that has one Job left, and what was done to it."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.deleted = name, False
+
+    def jobs(self, selector: dict[str, str]) -> list[dict[str, Any]]:
+        return [{"metadata": {"name": self.name}}]
+
+    def delete(self, name: str) -> None:
+        self.deleted = True
+
+    def pods(self, selector: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+        return [], "1"
+
+
+def remove_leftovers(api: Leftovers, folder: Path) -> None:
+    kubernetes_run._remove_leftovers(api, {OWNER: "us"}, folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_sign_of_life_that_is_empty_at_first(lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has just begun to write it is waited for."""
+    sign = tmp_path / ".cluster-taxi-begun"
+    sign.touch()
+
+    def sleep(seconds: float) -> None:
+        if lives:
+            kubernetes_run._give_sign(sign, 1)
+
+    monkeypatch.setattr(kubernetes_run, "time", types.SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    api = Leftovers("taxi-begun-0")
+    remove_leftovers(api, tmp_path)
+    assert api.deleted is not lives
+    assert sign.exists() is lives
+
+
+def test_a_sign_of_life_is_never_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither between two of them, nor where the volume is full."""
+    sign = tmp_path / ".cluster-taxi-full"
+    kubernetes_run._give_sign(sign, 1)
+    first = sign.read_bytes()
+    seen = []
+
+    def full(file: int, text: bytes, offset: int) -> int:
+        seen.append(sign.read_bytes())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space left"):
+            kubernetes_run._give_sign(sign, 2)
+    assert [*seen, sign.read_bytes()] == [first, first]
+    kubernetes_run._give_sign(sign, 2)
+    assert sign.read_bytes() != first
 
 
 def test_sigterm_cleans_up(cluster: Cluster, tmp_path: Path) -> None:

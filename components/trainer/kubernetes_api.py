@@ -16,7 +16,7 @@ from components.trainer.kubernetes import PERMISSIONS
 from schemas.config import KubernetesConfig
 from schemas.errors import KubernetesError, shorten
 
-__all__ = ["Api", "ResourceVersionExpired"]
+__all__ = ["Api", "LogBrokenOff", "ResourceVersionExpired"]
 
 Object = dict[str, Any]
 
@@ -26,11 +26,15 @@ _CONNECT_S, _ANSWER_S = 5.0, 30.0
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _GONE, _INVALID, _TOO_MANY = 401, 403, 404, 409, 410, 422, 429
 _SERVER_ERRORS = 500
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-_MOST_LOG_BYTES = 4_000_000
+_LOG_PART_BYTES = 1 << 16
 
 
 class ResourceVersionExpired(Exception):  # noqa: N818 - what the API calls it
     """A watch cannot go on from where it was: list anew."""
+
+
+class LogBrokenOff(Exception):  # noqa: N818 - it passes
+    """A log was not read to its end: read it again from where it was."""
 
 
 class Api:
@@ -205,19 +209,27 @@ class Api:
         except HTTPError:  # whoever calls asks for the rest, with a call that is tried again
             time.sleep(_BACK_OFF_S)
 
-    def log(self, pod: str, since_s: int | None) -> bytes:
-        """What a pod has said, each line with the time; of the last seconds, or all of it. Empty where there is none yet."""
+    def log(self, pod: str, since_s: int | None) -> Iterator[bytes]:
+        """What a pod has said, line by line, each with the time; of the last seconds, or all of it. Nothing of one that is gone.
+
+        Raises:
+            LogBrokenOff: there is none yet, or not all of it came.
+        """
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         more = {} if since_s is None else {"since_seconds": since_s}
         try:
-            answer = self._core.read_namespaced_pod_log(
-                pod, self._namespace, timestamps=True, limit_bytes=_MOST_LOG_BYTES, **more, **_raw()
-            )
-            return bytes(answer.data)
-        except (ApiException, HTTPError):  # a container that is about to start, a machine that is gone: asked for again
-            return b""
+            response = self._core.read_namespaced_pod_log(pod, self._namespace, timestamps=True, **more, **_raw())
+            try:
+                yield from _lines(response)
+            finally:
+                response.close()
+        except ApiException as error:  # a container that is about to start, a machine that is gone
+            if error.status != _NOT_FOUND:
+                raise LogBrokenOff from error
+        except HTTPError as error:
+            raise LogBrokenOff from error
 
     def events(self, uid: str) -> list[Object]:
         """What was said of an object."""
@@ -318,6 +330,16 @@ def _said(error: Any) -> str:
         return str(json.loads(error.body)["message"])
     except (ValueError, TypeError, KeyError):
         return " ".join(str(error.body or error.reason or "").split())
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    """The lines of an answer as it comes, with their ends."""
+    rest = b""
+    for part in response.stream(_LOG_PART_BYTES):
+        *lines, rest = (rest + part).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
 
 
 def _changes(response: Any) -> Iterator[tuple[str, Object]]:

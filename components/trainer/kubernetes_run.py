@@ -24,7 +24,7 @@ from components import progress
 from components.process import sigterm_raised
 from components.trainer.cluster import Losses, Task, raise_what_stays, tasks_of
 from components.trainer.kubernetes import FAILS_AGAIN, OWNER, Group, faults_of_volume, job, service
-from components.trainer.kubernetes_api import Api, Object, ResourceVersionExpired
+from components.trainer.kubernetes_api import Api, LogBrokenOff, Object, ResourceVersionExpired
 from components.trainer.pod import PROGRESS
 from components.trainer.sightings import Sighting, lost_task, sight, words_of_events
 from components.trainer.strategy import Plan
@@ -282,7 +282,7 @@ class _Attempt:
     def _end(self, patience_s: float) -> None:
         """Deletes everything, and waits until no pod is left that could still write, for as long as they may take."""
         try:
-            self._logs.pump(self._watch.sightings(), final=True)
+            self._keep_logs(self._watch.sightings())
             self._api.delete(self._group.name)
             self._wait_for_end(patience_s)
         except (SystemExit, KeyboardInterrupt):  # while something else ended it
@@ -298,9 +298,14 @@ class _Attempt:
             left, _ = self._api.pods(self._group.selector)
             if not left:
                 return
-            self._logs.pump([sight(pod) for pod in left], final=True)
+            self._keep_logs([sight(pod) for pod in left])
             time.sleep(_WINDOW_S / 4)
         _log.warning("pods of %s have not ended within %.0f s: is a machine gone?", self._group.name, patience_s)
+
+    def _keep_logs(self, seen: Sequence[Sighting]) -> None:
+        """As far as the volume takes them: the pods have to go all the same."""
+        with contextlib.suppress(OSError):
+            self._logs.pump(seen, final=True)
 
 
 class _Watch:
@@ -366,13 +371,15 @@ class _Read:
 
     Attributes:
         last: the time of its last line.
-        at: when it was read, by the monotonic clock.
-        whole: whether it was read after the pod's end.
+        at: when it was read to its end, by the monotonic clock.
+        whole: whether it was read to its end after the pod's.
+        begun: whether its heading was written.
     """
 
     last: bytes = b""
     at: float | None = None
     whole: bool = False
+    begun: bool = False
 
 
 @dataclass
@@ -385,7 +392,7 @@ class _Logs:
     read: dict[str, _Read] = field(default_factory=dict)
 
     def pump(self, seen: Sequence[Sighting], *, final: bool = False) -> None:
-        """Appends what is new."""
+        """Appends what is new; what could not be read is read the next time."""
         now = time.monotonic()
         for one in seen:
             known = self.read.setdefault(one.uid, _Read())
@@ -394,22 +401,24 @@ class _Logs:
             if one.state == "waiting" or known.whole or not due:
                 continue
             since = None if known.at is None else int(now - known.at) + 2
-            self._append(one, known, self.api.log(one.pod, since))
+            try:
+                self._append(one, known, self.api.log(one.pod, since))
+            except LogBrokenOff:
+                continue
             known.at, known.whole = now, ended
 
-    def _append(self, one: Sighting, known: _Read, text: bytes) -> None:
-        fresh = []
-        for line in text.splitlines(keepends=True):
-            stamp, _, words = line.partition(b" ")
-            stamp = _padded(stamp)
-            if stamp > known.last:
-                fresh.append(words)
-                known.last = stamp
-        file = self.folder / f"{self.tasks[one.index].name}.log"
+    def _append(self, one: Sighting, known: _Read, lines: Iterable[bytes]) -> None:
+        file, before = self.folder / f"{self.tasks[one.index].name}.log", known.last
         with file.open("ab") as out:
-            if known.at is None:
+            if not known.begun:
                 out.write(f"--- pod {one.pod}\n".encode())
-            out.writelines(fresh)
+                known.begun = True
+            for line in lines:
+                stamp, _, words = line.partition(b" ")
+                stamp = _padded(stamp)
+                if stamp > before:
+                    out.write(words)
+                    known.last = max(known.last, stamp)
 
 
 def _padded(stamp: bytes) -> bytes:

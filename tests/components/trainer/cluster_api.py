@@ -40,7 +40,7 @@ QUERY = {
     "list": {"labelSelector", "fieldSelector"},
     "watch": {"labelSelector", "watch", "resourceVersion", "timeoutSeconds", "allowWatchBookmarks"},
     "delete": {"propagationPolicy"},
-    "get": {"timestamps", "sinceSeconds", "limitBytes"},
+    "get": {"timestamps", "sinceSeconds"},
     "create": set(),
 }
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -79,7 +79,9 @@ class Pod:
 
 
 class Cluster:
-    """One namespace. Attributes that tests set: `script`, `denied`, `tokens`, `namespace`, `quota`, `drop_watch_after`."""
+    """One namespace. Attributes that tests set: `script`, `denied`, `tokens`, `namespace`, `quota`, `drop_watch_after`,
+    `cut_logs` (so many end before their last byte).
+    """
 
     def __init__(self, folder: Path, script: Script | None = None) -> None:
         self.script, self.folder = script, folder
@@ -88,6 +90,7 @@ class Cluster:
         self.denied: set[tuple[str, str]] = set()
         self.quota: int | None = None
         self.drop_watch_after: int | None = None
+        self.cut_logs = 0
         self.failing = 0
         self.calls: list[tuple[str, str, str]] = []
         self.bodies: list[Object] = []
@@ -474,7 +477,11 @@ class _Handler(BaseHTTPRequestHandler):
         if found["status"]["phase"] == "Pending":
             raise _RefusalError(400, "BadRequest", f'container "member" in pod "{name}" is waiting to start')
         assert query["timestamps"] in ("true", "True")
-        self._bytes(200, b"".join(stamp.encode() + b" " + line for stamp, line in list(known.lines)), "text/plain")
+        text = b"".join(stamp.encode() + b" " + line for stamp, line in list(known.lines))
+        if self.cluster.cut_logs:
+            self.cluster.cut_logs -= 1
+            self.close_connection = True
+        self._bytes(200, text, "text/plain", sent=len(text) - self.close_connection)
 
     def _list(self, resource: str, name: str, query: dict[str, str], body: Object) -> None:
         with self.cluster.changed:
@@ -535,12 +542,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, code: int, body: Object) -> None:
         self._bytes(code, json.dumps(body).encode(), "application/json")
 
-    def _bytes(self, code: int, body: bytes, kind: str) -> None:
+    def _bytes(self, code: int, body: bytes, kind: str, sent: int | None = None) -> None:
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[:sent])
 
 
 @contextlib.contextmanager

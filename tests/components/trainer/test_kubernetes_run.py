@@ -12,6 +12,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import pytest
 
 from components import progress
 from components.trainer import kubernetes_api, kubernetes_run
-from components.trainer.cluster import Losses
+from components.trainer.cluster import Losses, tasks_of
 from components.trainer.kubernetes import FAILS_AGAIN, OWNER, Group, job
+from components.trainer.kubernetes_api import LogBrokenOff
 from components.trainer.kubernetes_run import Errand, check_on_volume, labels_of, run_in_kubernetes
+from components.trainer.sightings import Sighting
 from components.trainer.strategy import Machine, Plan, make_plan
 from schemas.config import KubernetesConfig, TrainingConfig
 from schemas.errors import ConfigError, DataError, KubernetesError
@@ -152,6 +155,39 @@ def test_progress_is_that_of_the_chief(cluster: Cluster, tmp_path: Path) -> None
         timer.join()
         progress.report_to(None)
     assert progress.read(channel) == progress.Progress("steps", done=3, total=9, phase="epoch 1/3")
+
+
+def test_a_log_that_broke_off_is_read_again(tmp_path: Path) -> None:
+    """From where it was last read to its end, until it is, also of a pod that has ended; no line twice, none left out."""
+    said = [b"2026-01-01T00:00:0%d.5Z epoch %d\n" % (min(second, 2), second) for second in range(4)]
+    asked = []
+
+    class Breaking:
+        def log(self, pod: str, since_s: int | None) -> Iterator[bytes]:
+            asked.append(since_s)
+            yield from said[: 2 * (len(asked) - 1)]
+            if len(asked) < 3:
+                raise LogBrokenOff
+
+    tasks = tasks_of(plan_of(tmp_path))
+    kept = kubernetes_run._Logs(Breaking(), tasks, tmp_path)  # type: ignore[arg-type]
+    running = Sighting("uid-0", "taxi-0-0-abcde", 0, "running")
+    for one in (running, *3 * [replace(running, state="done")]):
+        kept.pump([one])
+    assert asked == [None, None, None]
+    text = (tmp_path / "worker-0.log").read_text()
+    assert text == "--- pod taxi-0-0-abcde\nepoch 0\nepoch 1\nepoch 2\nepoch 3\n"
+
+
+def test_logs_that_are_cut_come_whole(cluster: Cluster, tmp_path: Path) -> None:
+    """The connection ends before the last byte has come."""
+    cluster.cut_logs = 2
+    says = "".join(f"step {number} {'.' * 200}\n" for number in range(1000))
+    cluster.script = lambda index, nth: Act(code=0, says=says, seconds=0.1)
+    assert run(tmp_path) == Losses(0, 0)
+    assert not cluster.cut_logs
+    for index in (0, 1):
+        assert (logs(tmp_path) / f"worker-{index}.log").read_text().partition("\n")[2] == says
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -349,6 +385,18 @@ def test_a_token_that_was_renewed_is_read_again(cluster: Cluster, tmp_path: Path
     timer = when(lambda: all_run(cluster), renew)
     assert run(tmp_path) == Losses(0, 0)
     timer.join()
+    assert_nothing_left(cluster, tmp_path)
+
+
+def test_no_room_for_logs(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The volume is full: the pods go all the same."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(kubernetes_run._Logs, "_append", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path)
     assert_nothing_left(cluster, tmp_path)
 
 

@@ -121,7 +121,7 @@ def run_in_kubernetes(plan: Plan, config: KubernetesConfig, errand: Errand) -> L
         errand.logs.mkdir(parents=True)
         labels = labels_of(errand.pipeline, config.volume.claim, str(errand.root), errand.run)
         with _alive(errand) as name, sigterm_raised():
-            _remove_leftovers(api, labels, errand.root)
+            _remove_leftovers(api, labels, errand.root, config.grace_s + _BEYOND_GRACE_S)
             work = errand.logs / "work.json"
             work.write_text(json.dumps({**errand.work, "logs": str(errand.logs)}), encoding="utf-8")
             group = Group(name, tasks_of(plan), config, str(work), labels)
@@ -300,7 +300,7 @@ class _Attempt:
                 return
             self._keep_logs([sight(pod) for pod in left])
             time.sleep(_WINDOW_S / 4)
-        _log.warning("pods of %s have not ended within %.0f s: is a machine gone?", self._group.name, patience_s)
+        _warn_of_pods(self._group.name, patience_s)
 
     def _keep_logs(self, seen: Sequence[Sighting]) -> None:
         """As far as the volume takes them: the pods have to go all the same."""
@@ -454,21 +454,28 @@ def _alive(errand: Errand) -> Iterator[str]:
         sign.unlink(missing_ok=True)
 
 
-def _remove_leftovers(api: Api, labels: Mapping[str, str], root: Path) -> None:
+def _remove_leftovers(api: Api, labels: Mapping[str, str], root: Path, patience_s: float) -> None:
     """Deletes the Jobs of this pipeline root that nobody watches any more, and waits until their pods are gone."""
     found = [one["metadata"]["name"] for one in api.jobs({OWNER: labels[OWNER]})]
     before = {name: _beats(root, name) for name in found}
     if any(beats is not None for beats in before.values()):
         time.sleep(_ALIVE_WITHIN_S)
-    for name in found:
-        if before[name] is not None and _beats(root, name) != before[name]:
-            continue  # another run trains there
+    left = [name for name in found if before[name] is None or _beats(root, name) == before[name]]
+    for name in left:
         _log.warning("Job %s was left by a run that is gone: deleted", name)
         api.delete(name)
         _sign(root, name.rpartition("-")[0]).unlink(missing_ok=True)
-        deadline = time.monotonic() + _BEYOND_GRACE_S
-        while api.pods({"satisfice/job": name})[0] and time.monotonic() < deadline:
+    deadline = time.monotonic() + patience_s
+    for name in left:
+        while api.pods({"satisfice/job": name})[0]:
+            if time.monotonic() >= deadline:
+                _warn_of_pods(name, patience_s)
+                break
             time.sleep(_WINDOW_S / 4)
+
+
+def _warn_of_pods(job_name: str, patience_s: float) -> None:
+    _log.warning("pods of %s have not ended within %.0f s: is a machine gone?", job_name, patience_s)
 
 
 def _sign(root: Path, name: str) -> Path:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import types
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -449,23 +448,54 @@ def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> Non
 
 
 class Leftovers:
-    """An API that has one Job left, and what was done to it."""
+    """An API and a clock: Jobs that are left, the pods of each of which take so long to end when they are deleted."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.deleted = name, False
+    def __init__(self, **seconds: float) -> None:
+        self.seconds, self.ends, self.now = seconds, dict[str, float](), 0.0
 
     def jobs(self, selector: dict[str, str]) -> list[dict[str, Any]]:
-        return [{"metadata": {"name": self.name}}]
+        return [{"metadata": {"name": name}} for name in self.seconds]
 
     def delete(self, name: str) -> None:
-        self.deleted = True
+        self.ends[name] = self.now + self.seconds[name]
 
     def pods(self, selector: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
-        return [], "1"
+        return [{}] * (self.now < self.ends[selector["satisfice/job"]]), "1"
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def remove(self, folder: Path, patience_s: float = 90) -> None:
+        kubernetes_run._remove_leftovers(self, {OWNER: "us"}, folder, patience_s)  # type: ignore[arg-type]
 
 
-def remove_leftovers(api: Leftovers, folder: Path) -> None:
-    kubernetes_run._remove_leftovers(api, {OWNER: "us"}, folder)  # type: ignore[arg-type]
+def test_pods_that_are_left_have_their_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may still be writing the state from which the next group begins; those that do not end are told."""
+    slow = Leftovers(**{"taxi-a-0": 45, "taxi-b-0": 80})
+    monkeypatch.setattr(kubernetes_run, "time", slow)
+    slow.remove(tmp_path)
+    assert 80 <= slow.now < 82
+    assert "have not ended" not in caplog.text
+    stuck = Leftovers(**{"taxi-a-0": 45, "taxi-c-0": float("inf")})
+    monkeypatch.setattr(kubernetes_run, "time", stuck)
+    stuck.remove(tmp_path)
+    assert 90 <= stuck.now < 92
+    assert "pods of taxi-c-0 have not ended within 90 s" in caplog.text
+
+
+def test_what_is_left_is_waited_for_as_long_as_pods_may_take(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grace of the configuration, and what Kubernetes takes beyond it."""
+    asked = []
+    monkeypatch.setattr(kubernetes_run, "_remove_leftovers", lambda *told: asked.append(told[-1]))
+    run(tmp_path, grace_s=300)
+    assert asked == [300 + kubernetes_run._BEYOND_GRACE_S]
 
 
 @pytest.mark.parametrize("lives", [True, False])
@@ -474,14 +504,15 @@ def test_a_sign_of_life_that_is_empty_at_first(lives: bool, tmp_path: Path, monk
     sign = tmp_path / ".cluster-taxi-begun"
     sign.touch()
 
-    def sleep(seconds: float) -> None:
-        if lives:
-            kubernetes_run._give_sign(sign, 1)
+    class Beating(Leftovers):
+        def sleep(self, seconds: float) -> None:
+            if lives:
+                kubernetes_run._give_sign(sign, 1)
 
-    monkeypatch.setattr(kubernetes_run, "time", types.SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
-    api = Leftovers("taxi-begun-0")
-    remove_leftovers(api, tmp_path)
-    assert api.deleted is not lives
+    api = Beating(**{"taxi-begun-0": 0})
+    monkeypatch.setattr(kubernetes_run, "time", api)
+    api.remove(tmp_path)
+    assert bool(api.ends) is not lives
     assert sign.exists() is lives
 
 

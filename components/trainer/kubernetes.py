@@ -33,6 +33,7 @@ __all__ = [
     "hosts_of",
     "job",
     "job_set",
+    "network_policy",
     "rbac",
     "service",
     "task_at",
@@ -371,7 +372,7 @@ def train_job(group: Group) -> list[Object]:
     return [runtime, trained]
 
 
-# --- who may create them ----------------------------------------------------------------------------------------------
+# --- who may create them, and who may reach them -----------------------------------------------------------------------
 
 
 def rbac(namespace: str, account: str, account_namespace: str, labels: Mapping[str, str]) -> list[Object]:
@@ -398,3 +399,20 @@ def rbac(namespace: str, account: str, account_namespace: str, labels: Mapping[s
             "subjects": [subject],
         },
     ]
+
+
+def network_policy(group: Group) -> Object:
+    """Only members reach members: TensorFlow's servers ask nobody who they are, and do what they are told.
+
+    At every port, since NCCL takes what is free.
+
+    Args:
+        group: whose labels all members of all attempts have, and no other pods.
+    """
+    members = {"podSelector": {"matchLabels": dict(group.labels)}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": group.name, "namespace": group.config.namespace, "labels": dict(group.labels)},
+        "spec": {**members, "policyTypes": ["Ingress"], "ingress": [{"from": [members]}]},
+    }

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from components.trainer.cluster import tasks_of
-from components.trainer.kubernetes import FAILS_AGAIN, OWNER, Group, job, job_set, rbac, service, train_job
+from components.trainer.kubernetes import (
+    FAILS_AGAIN,
+    OWNER,
+    Group,
+    job,
+    job_set,
+    network_policy,
+    rbac,
+    service,
+    train_job,
+)
 from components.trainer.kubernetes_run import labels_of
 from components.trainer.strategy import Machine, make_plan
 from schemas.config import PipelineConfig
@@ -53,6 +63,10 @@ def render_training(config: PipelineConfig, source: str = "configuration") -> di
             as_yaml(*rbac(pods.namespace, account, namespace, labels)),
             "the Trainer node's account, and the least that it must be allowed",
         ),
+        "kubernetes/network.yaml": File(
+            as_yaml(network_policy(group)),
+            "nobody but the members reaches the members, whose servers ask nobody who they are",
+        ),
         "kubernetes/job.yaml": File(
             as_yaml(service(group), job(group, watched=False)),
             "headless Service and Indexed Job, which goes on without a Trainer node",
@@ -79,8 +93,9 @@ Rendered by `satisfice deploy render --training`; render again instead of editin
 
 ## What to apply
 
-    kubectl apply -f kubernetes/rbac.yaml
+    kubectl apply -f kubernetes/rbac.yaml -f kubernetes/network.yaml
 
+The second lets nobody but the members of a training reach them, where the network of the cluster enforces NetworkPolicies.
 That is all: the Trainer node, under the account `{account}`, makes a Service and a Job like those of `kubernetes/job.yaml` for each
 attempt, watches them, and deletes them. It has to mount the claim `{config.volume.claim}` at `{config.volume.mount_path}`, as the pods do,
 with the pipeline root on it. It may create, read, list and delete Jobs, create and delete Services, list and watch pods, read

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components.trainer.kubernetes import PERMISSIONS, Group, hosts_of, job, job_set, service, task_at, train_job
+from components.trainer.kubernetes_run import labels_of
 from components.trainer.rendered import render_training
 from schemas.config import KubernetesConfig, PipelineConfig
 from schemas.errors import ConfigError
@@ -62,7 +63,14 @@ def core(files: dict[str, list[Any]]) -> list[Any]:
 def test_kubernetes_takes_them(training: dict[str, Any]) -> None:
     """Strictly, by its own schemas; a success policy is younger than the oldest of them."""
     found = core(rendered(training))
-    assert [one["kind"] for one in found] == ["ServiceAccount", "Role", "RoleBinding", "Service", "Job"]
+    assert [one["kind"] for one in found] == [
+        "ServiceAccount",
+        "Role",
+        "RoleBinding",
+        "NetworkPolicy",
+        "Service",
+        "Job",
+    ]
     for version in VERSIONS:
         for document in found:
             known = copy.deepcopy(document)
@@ -184,6 +192,34 @@ def test_the_role_is_the_least() -> None:
     assert "*" not in json.dumps(role)
     assert binding["subjects"][0]["name"] == account["metadata"]["name"] == "satisfice-trainer"
     assert role["metadata"]["namespace"] == "training"
+
+
+@pytest.mark.parametrize("training", [MIRRORED, SERVED], ids=["mirrored", "served"])
+def test_only_members_reach_members(training: dict[str, Any]) -> None:
+    """In every form in which they are rendered, and as the Trainer node makes them, at any port; nobody else does."""
+    files = rendered(training)
+    (policy,) = files["kubernetes/network.yaml"]
+    spec, wanted = policy["spec"], policy["spec"]["podSelector"]["matchLabels"]
+    assert policy["metadata"]["namespace"] == "training"
+    assert spec["policyTypes"] == ["Ingress"]
+    assert spec["ingress"] == [{"from": [{"podSelector": {"matchLabels": wanted}}]}]
+    assert policy["metadata"]["name"] == "taxi-training"  # that of another pipeline stays beside it
+    assert wanted["app.kubernetes.io/name"] == "taxi"
+    assert wanted["app.kubernetes.io/component"] == "training"
+    assert wanted.items() <= labels_of("taxi", "satisfice", "/satisfice/Trainer", "7").items()
+    pods = [labels for found in files.values() for labels in labels_of_pods(found)]
+    assert len(pods) == 3
+    assert all(wanted.items() <= labels.items() for labels in pods)
+
+
+def labels_of_pods(node: Any) -> list[dict[str, str]]:
+    """Of every template of a pod within some documents."""
+    if isinstance(node, list):
+        return [labels for one in node for labels in labels_of_pods(one)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["metadata"]["labels"]] if "containers" in (node.get("spec") or {}) else []
+    return own + labels_of_pods(list(node.values()))
 
 
 def test_another_configuration_has_no_cluster(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def render_training(config: PipelineConfig, source: str = "configuration") -> di
         Files by their path below the output folder.
 
     Raises:
-        ConfigError: the configuration does not train in Kubernetes.
+        ConfigError: the configuration does not train in Kubernetes, or leaves open which account the Trainer node has there.
     """
     training = config.training
     if training.cluster != "kubernetes" or training.kubernetes is None:
@@ -56,7 +56,11 @@ def render_training(config: PipelineConfig, source: str = "configuration") -> di
         labels=labels,
     )
     kubeflow = config.kubeflow
-    account = (kubeflow.service_account if kubeflow else None) or _ACCOUNT
+    account = kubeflow.service_account if kubeflow else _ACCOUNT
+    if account is None:  # Kubeflow would run the node under an account of its own choice
+        problem = "is not given, and the role must be bound to the account of the Trainer node"
+        expected = f"the account of Kubeflow's runs, such as {_ACCOUNT}"
+        raise ConfigError(source, [Fault("kubeflow.service_account", problem, expected)])
     namespace = (kubeflow.namespace if kubeflow else None) or pods.namespace
     files = {
         "kubernetes/rbac.yaml": File(

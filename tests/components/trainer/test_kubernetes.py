@@ -15,7 +15,7 @@ import yaml
 from components.trainer.kubernetes import PERMISSIONS, Group, hosts_of, job, job_set, service, task_at, train_job
 from components.trainer.kubernetes_run import labels_of
 from components.trainer.rendered import render_training
-from schemas.config import KubernetesConfig, PipelineConfig
+from schemas.config import KubeflowConfig, KubernetesConfig, PipelineConfig
 from schemas.errors import ConfigError
 from schemas.load import load_config
 from tests.workbench import REPOSITORY
@@ -192,6 +192,19 @@ def test_the_role_is_the_least() -> None:
     assert "*" not in json.dumps(role)
     assert binding["subjects"][0]["name"] == account["metadata"]["name"] == "satisfice-trainer"
     assert role["metadata"]["namespace"] == "training"
+
+
+def test_the_role_is_bound_to_the_account_of_kubeflow() -> None:
+    """Which has to be known: Kubeflow has a default of its own."""
+    found = config(MIRRORED)
+    section = {"image": "registry.example/satisfice:0.1.0", "namespace": "pipelines"}
+    with pytest.raises(ConfigError, match=r"kubeflow\.service_account: is not given.*account of the Trainer node"):
+        render_training(found.model_copy(update={"kubeflow": KubeflowConfig.model_validate(section)}))
+    given = KubeflowConfig.model_validate({**section, "service_account": "runner"})
+    text = render_training(found.model_copy(update={"kubeflow": given}))["kubernetes/rbac.yaml"].text
+    account, _, binding = yaml.safe_load_all(text)
+    assert (account["metadata"]["name"], account["metadata"]["namespace"]) == ("runner", "pipelines")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "runner", "namespace": "pipelines"}]
 
 
 @pytest.mark.parametrize("training", [MIRRORED, SERVED], ids=["mirrored", "served"])

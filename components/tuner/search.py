@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -178,7 +178,8 @@ class _Running:
         asked: what was proposed.
         attempts: how often it was begun.
         began: when, the last time.
-        epochs, figures: heard of it so far.
+        epochs, figures: heard of it so far; of the weights that would be kept.
+        undefined: those of the same weights that are no finite number.
         ended: how it will end, and why, where that was decided on the way.
     """
 
@@ -187,6 +188,7 @@ class _Running:
     began: float = field(default_factory=time.monotonic)
     epochs: int = 0
     figures: dict[str, float] = field(default_factory=dict)
+    undefined: dict[str, float] = field(default_factory=dict)
     ended: dict[str, Any] = field(default_factory=dict)
 
 
@@ -305,13 +307,15 @@ class _Session:
 
     def _may_go_on(self, trial: _Running, told: Mapping[str, Any]) -> bool:
         trial.epochs = told["epochs"]
-        trial.figures |= {name: value for name, value in told["figures"].items() if math.isfinite(value)}
-        value = told["figures"][self.sections.tune.objective]
-        if not math.isfinite(value):
-            reason = f"{self.sections.tune.objective} is {value} after {trial.epochs} epochs"
+        figures: Mapping[str, float] = told["figures"]
+        objective = self.sections.tune.objective
+        of_model = {name: value for name, value in trial.figures.items() if name == "parameters"}
+        trial.figures = of_model | {name: value for name, value in figures.items() if math.isfinite(value)}
+        trial.undefined = {name: value for name, value in figures.items() if not math.isfinite(value)}
+        if reason := _undefined(trial, (objective, "loss")):
             trial.ended = {"state": "failed", "reason": reason}
             return False
-        goes_on = self.study.report(trial.asked.number, trial.epochs, value)
+        goes_on = self.study.report(trial.asked.number, trial.epochs, figures[objective])
         if not goes_on and trial.epochs < self.sections.training.epochs:
             trial.ended = {"state": "pruned", "reason": f"others were better after {trial.epochs} epochs"}
         return goes_on
@@ -323,9 +327,12 @@ class _Session:
             self._keep(self._record(trial, "failed", str(message["failed"]), seconds))
             return
         ended = dict(trial.ended) or {"state": "complete", "reason": ""}
-        broken = violations(constraints, trial.figures, "trained") if ended["state"] == "complete" else ()
-        if broken:
-            ended = {"state": "infeasible", "reason": str(broken[0]), "violations": broken}
+        if ended["state"] == "complete":
+            limited = [one.name for one in constraints if one.stage == "trained" and one.payload == "saved_model"]
+            if reason := _undefined(trial, limited):
+                ended = {"state": "failed", "reason": reason}
+            elif broken := violations(constraints, trial.figures, "trained"):
+                ended = {"state": "infeasible", "reason": str(broken[0]), "violations": broken}
         self._keep(self._record(trial, ended.pop("state"), ended.pop("reason"), seconds, **ended))
 
     def _record(self, trial: _Running, state: Any, reason: str, seconds: float, **others: Any) -> Trial:
@@ -462,6 +469,12 @@ def without_winner(trials: Sequence[Trial]) -> TuningError:
         got=_values_told(nearest.values),
         remedy="Widen the space to smaller, faster or better models, or change the gate.",
     )
+
+
+def _undefined(trial: _Running, names: Iterable[str]) -> str:
+    """What is said of the first of these figures that is no finite number; empty where there is none."""
+    wrong = next((name for name in names if name in trial.undefined), None)
+    return "" if wrong is None else f"{wrong} is {trial.undefined[wrong]} after {trial.epochs} epochs"
 
 
 def _told(trial: Trial, objective: str) -> str:

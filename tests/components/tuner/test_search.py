@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from components.trainer.strategy import Machine
@@ -9,6 +14,7 @@ from components.tuner.search import described, places_for, without_winner
 from schemas.config import DimensionConfig, TuneConfig
 from schemas.tuning import Search, Trial, Violation, ranked
 from tests.components.tuner.conftest import SECTIONS, CutOff
+from tests.components.tuner.scripted import searched
 
 
 def test_every_set_comes_to_its_end_as_it_should(cut_off: CutOff) -> None:
@@ -140,3 +146,40 @@ def test_the_summary_counts_states() -> None:
     """And names the winner."""
     found = Search(objective="auc", better="max", best=1, trials=(trial(0, "pruned", 0.5), trial(1, "complete", 0.75)))
     assert found.summary == "2 trials: 1 complete, 1 pruned; best auc 0.75 (trial 1)"
+
+
+# --- with a script in the place of the workers ------------------------------------------------------------------------
+
+RATES = {"trials": 2, "objective": "binary_accuracy", "space": {"rate": {"choices": [0.01, 10.0]}}}
+
+
+@pytest.mark.parametrize("gate", [{"metric": "parameters", "max": 9}, {"metric": "binary_crossentropy", "max": 0.6}])
+def test_a_model_that_diverged_cannot_win(tmp_path: Path, gate: dict[str, Any]) -> None:
+    """However good the objective: that no output is above a half is often right. No figure of weights before them counts."""
+
+    def epochs(values: Mapping[str, Any]) -> list[dict[str, float]]:
+        good = {"loss": 0.4, "binary_accuracy": 0.8, "binary_crossentropy": 0.4}
+        diverged = {"loss": math.nan, "binary_accuracy": 0.8, "binary_crossentropy": math.nan}
+        return [good, good, diverged if values["rate"] > 1 else {**good, "binary_accuracy": 0.7}]
+
+    found = searched(tmp_path, RATES, [gate], epochs)
+    assert found.winner is not None
+    assert found.winner.values == {"rate": 0.01}
+    diverged = next(one for one in found.trials if one.values["rate"] > 1)
+    assert (diverged.state, diverged.reason) == ("failed", "loss is nan after 3 epochs")
+    assert "binary_crossentropy" not in diverged.figures
+
+
+def test_a_limit_is_not_met_by_what_is_no_number(tmp_path: Path) -> None:
+    """It fails at its end, for a metric may well be undefined after the first epochs; one that no gate limits does no harm."""
+
+    def epochs(values: Mapping[str, Any]) -> list[dict[str, float]]:
+        last = (0.7, 0.9) if values["rate"] < 1 else (0.8, math.nan)
+        figures = [(0.7, math.nan), (0.7, 0.9), last]
+        return [{"loss": 0.5, "other": math.nan, "binary_accuracy": one, "precision": two} for one, two in figures]
+
+    found = searched(tmp_path, RATES, [{"metric": "precision", "min": 0.5}], epochs)
+    assert found.winner is not None
+    assert found.winner.values == {"rate": 0.01}
+    other = next(one for one in found.trials if one.values["rate"] > 1)
+    assert (other.state, other.reason) == ("failed", "precision is nan after 3 epochs")

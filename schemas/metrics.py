@@ -12,6 +12,7 @@ from typing import Literal
 
 __all__ = [
     "BINARY",
+    "COUNTS",
     "OF_FILES",
     "PROFILED",
     "QUALITY",
@@ -136,6 +137,18 @@ QUALITY: dict[str, QualityMetric] = {
 
 BINARY = frozenset(_BINARY)
 """Quality metrics of scores against a binary label."""
+
+COUNTS = frozenset(
+    {
+        "example_count",
+        "false_negatives",
+        "false_positives",
+        "true_negatives",
+        "true_positives",
+        "weighted_example_count",
+    }
+)
+"""Quality metrics that grow with the examples: that of one split says nothing of that of another."""
 
 TWO_CLASSES = BINARY - {
     "binary_accuracy",

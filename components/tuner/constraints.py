@@ -2,7 +2,8 @@
 
 Parameters are known when a model is built, before anything is trained; the sizes of what would be exported are known from
 below. Metrics with which the model is compiled are known on `validate` once it is trained. What an exported payload costs
-is measured of the trial that would win. All else, slices and comparisons with the champion among it, is the Gate's alone.
+is measured of the trial that would win. All else is the Gate's alone: slices, comparisons with the champion, and counts, of
+which the limit is meant for as many examples as `eval` has.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.config import GatesConfig, SatisfyGate, TFLiteConfig
-from schemas.metrics import PROFILED, QUALITY
+from schemas.metrics import COUNTS, PROFILED, QUALITY
 from schemas.tuning import Violation
 
 __all__ = ["Constraint", "Stage", "at_build", "constraints_of", "left_to_the_gate", "violations"]
@@ -104,7 +105,7 @@ def _stage_of(gate: SatisfyGate) -> Stage | None:
     if gate.payload == "tflite":
         return "exported" if gate.metric in _EXPORTED_FILES else None
     if gate.metric in QUALITY:
-        return "trained"
+        return None if gate.metric in COUNTS else "trained"
     if gate.metric == "parameters":
         return "built"
     return "exported" if PROFILED[gate.metric].slices == "none" else None

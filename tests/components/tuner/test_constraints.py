@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from components.tuner.constraints import at_build, constraints_of, left_to_the_gate, violations
 from components.tuner.measure import of_files, of_saved_model
 from schemas.config import GatesConfig, TFLiteConfig
+from schemas.metrics import COUNTS
 
 
 def gates(*satisfy: dict[str, Any]) -> GatesConfig:
@@ -63,6 +66,14 @@ def test_quality_is_judged_as_far_as_it_was_logged() -> None:
     (one,) = violations(found, {"auc": 0.85}, "trained")
     assert str(one) == "auc 0.85, at least 0.9 allowed by gates.satisfy.0: 0.05 short"
     assert violations(found, {"auc": 0.1}, "built") == ()
+
+
+@pytest.mark.parametrize("metric", sorted(COUNTS))
+def test_counts_are_left_to_the_gate(metric: str) -> None:
+    """Their limits are meant for the examples of `eval`, of which there are more, or fewer, than of `validate`."""
+    section = gates({"metric": metric, "max": 50}, {"metric": "miss_rate", "max": 0.5})
+    assert [one.metric for one in constraints_of(section)] == ["miss_rate"]
+    assert left_to_the_gate(section) == ("gates.satisfy.0",)
 
 
 def test_one_file_within_its_limits_is_enough() -> None:

@@ -11,7 +11,8 @@
     |-- RootLockedError            1   another run holds the same pipeline root
     |-- InterpreterError         1   a `.tflite` file does not load, or does not run, in LiteRT's interpreter
     |-- ApprovalError              1   a decision cannot be approved or rejected
-    |-- TuningError                1   no trial of a search can ship, or none could be trained
+    |-- TuningError                1   a search for hyperparameters cannot go on
+    |   `-- NoTrialWonError        1   no trial of a search can ship, or none could be trained
     |-- KubeflowError              1   the API of Kubeflow Pipelines cannot be reached, or refuses
     |-- KubernetesError            1   the API of Kubernetes cannot be reached, or refuses; a pod does not start
     `-- StoreError                 1   the version store refuses or cannot act
@@ -47,6 +48,7 @@ __all__ = [
     "KubernetesError",
     "MetadataError",
     "MissingColumnError",
+    "NoTrialWonError",
     "NodeFailedError",
     "NotAPayloadError",
     "RolledBackError",
@@ -236,7 +238,11 @@ class ApprovalError(SatisficeError):
 
 
 class TuningError(SatisficeError):
-    """A search for hyperparameters has no winner: every trial violates a gate, or none could be trained."""
+    """A search for hyperparameters cannot go on: its workers are killed, or the model does not log the objective."""
+
+
+class NoTrialWonError(TuningError):
+    """A search came to its end without a winner: every trial violates a gate, or none could be trained."""
 
 
 class KubeflowError(SatisficeError):

@@ -17,7 +17,7 @@ from components.trainer.strategy import find_machine
 from components.tuner.search import Files, Sections, places_for, search
 from components.tuner.space import keras_tuner_config
 from schemas.config import GatesConfig, ModelConfig, TFLiteConfig, TrainingConfig
-from schemas.errors import TuningError
+from schemas.errors import NoTrialWonError
 from schemas.tuning import TRIALS_FILE, Search
 
 __all__ = ["Executor"]
@@ -39,7 +39,8 @@ class Executor(base_executor.BaseExecutor):
         """Searches. See `Tuner` for what it reads and writes.
 
         Raises:
-            TuningError: no trial has won. What a search that was cut off had done stays beside the outputs.
+            NoTrialWonError: no trial has won.
+            TuningError: the search cannot go on. What it had done stays beside the outputs, as that of one that was cut off.
         """
         sections = Sections(
             ModelConfig.model_validate_json(exec_properties["model"]),
@@ -61,10 +62,11 @@ class Executor(base_executor.BaseExecutor):
         places = places_for(sections.tune, find_machine(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         try:
             found = search(sections, files, places, folder)
-        except TuningError:
-            shutil.rmtree(folder / "rows", ignore_errors=True)
+        except NoTrialWonError:
             (folder / "study.log").unlink(missing_ok=True)  # another attempt would come to the same end at once
             raise
+        finally:
+            shutil.rmtree(folder / "rows", ignore_errors=True)
         _write(found, sections, best, results)
         shutil.rmtree(folder)
 

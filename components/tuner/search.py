@@ -27,7 +27,7 @@ from components.tuner.measure import figures_of, of_files, of_saved_model
 from components.tuner.space import size_of
 from components.tuner.study import Asked, Rules, Study
 from schemas.config import GatesConfig, ModelConfig, TFLiteConfig, TrainingConfig, TuneConfig
-from schemas.errors import TuningError, shorten
+from schemas.errors import NoTrialWonError, TuningError, shorten
 from schemas.tuning import Search, Trial, ranked
 
 __all__ = ["Files", "Places", "Sections", "described", "places_for", "search", "without_winner"]
@@ -146,7 +146,8 @@ def search(
         most_epochs: after which no further trial begins, over all of them; None for no such end.
 
     Raises:
-        TuningError: no trial satisfies the gates, none could be trained, or the model does not log the objective.
+        NoTrialWonError: no trial satisfies the gates, or none could be trained.
+        TuningError: the model does not log the objective, or processes are killed again and again.
         DataError: there is nothing to learn.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -449,13 +450,13 @@ class _Session:
         return tuple(notes)
 
 
-def without_winner(trials: Sequence[Trial]) -> TuningError:
+def without_winner(trials: Sequence[Trial]) -> NoTrialWonError:
     """Why there is no winner: which constraint is violated, and by how much in the trial that comes nearest."""
     near = [trial for trial in trials if trial.violations]
     if not near:
         reasons = list(dict.fromkeys(trial.reason for trial in trials if trial.state == "failed"))
         told = "; ".join(shorten(reason, 300) for reason in reasons[:_SHOWN]) or "none came to its end"
-        return TuningError(
+        return NoTrialWonError(
             "training.tune",
             f"none of {len(trials)} trials could be trained: {told}",
             remedy="Correct build_model, or the space.",
@@ -463,7 +464,7 @@ def without_winner(trials: Sequence[Trial]) -> TuningError:
     nearest = min(near, key=lambda trial: (max(one.share for one in trial.violations), trial.number))
     broken = "; ".join(str(one) for one in sorted(nearest.violations, key=lambda one: -one.share)[:_SHOWN])
     count = len(near)
-    return TuningError(
+    return NoTrialWonError(
         "training.tune",
         f"all {count} trials that came to their end violate a gate; the nearest, trial {nearest.number}, has {broken}",
         got=_values_told(nearest.values),

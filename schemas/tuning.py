@@ -73,7 +73,8 @@ class Trial(_Record):
         figures: what is known of it, by name: `parameters`, the model's metrics on `validate`, and what was measured of its
             payload.
         violations: of gates.
-        attempts: how often it was begun; more than once where its process was killed.
+        attempts: how often it was begun; more than once where its process was killed, or where it was ended early and none of
+            those that were better could ship.
     """
 
     number: int

@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ __all__ = ["Files", "Places", "Sections", "described", "places_for", "search", "
 
 _ATTEMPTS = 2
 """Of a trial whose process is killed; a second death is taken for its own doing."""
+_SECOND_CHANCES = 3
+"""Trials that others ended and that are trained to their end after all, where none of those others can ship."""
 _SHOWN = 3
 
 
@@ -182,6 +184,7 @@ class _Running:
         epochs, figures: heard of it so far; of the weights that would be kept.
         undefined: those of the same weights that are no finite number.
         ended: how it will end, and why, where that was decided on the way.
+        compared: whether it ends where others are better.
     """
 
     asked: Asked
@@ -191,6 +194,7 @@ class _Running:
     figures: dict[str, float] = field(default_factory=dict)
     undefined: dict[str, float] = field(default_factory=dict)
     ended: dict[str, Any] = field(default_factory=dict)
+    compared: bool = True
 
 
 @dataclass
@@ -284,7 +288,7 @@ class _Session:
         else:
             self._running.pop(worker)
             self._idle.append(worker)
-            self._ended(trial, message, constraints)
+            self._keep(self._ended(trial, message, constraints))
 
     def _lost(self, worker: int, cause: str) -> None:
         """A worker died: its trial is begun again once, for it may have been killed for no fault of the trial's."""
@@ -316,17 +320,18 @@ class _Session:
         if reason := _undefined(trial, (objective, "loss")):
             trial.ended = {"state": "failed", "reason": reason}
             return False
+        if not trial.compared:
+            return True
         goes_on = self.study.report(trial.asked.number, trial.epochs, figures[objective])
         if not goes_on and trial.epochs < self.sections.training.epochs:
             trial.ended = {"state": "pruned", "reason": f"others were better after {trial.epochs} epochs"}
         return goes_on
 
-    def _ended(self, trial: _Running, message: Mapping[str, Any], constraints: Sequence[Constraint]) -> None:
+    def _ended(self, trial: _Running, message: Mapping[str, Any], constraints: Sequence[Constraint]) -> Trial:
         done = message.get("done")
         seconds = float(message["seconds"] if done is None else done["seconds"])
         if done is None:
-            self._keep(self._record(trial, "failed", str(message["failed"]), seconds))
-            return
+            return self._record(trial, "failed", str(message["failed"]), seconds)
         ended = dict(trial.ended) or {"state": "complete", "reason": ""}
         if ended["state"] == "complete":
             limited = [one.name for one in constraints if one.stage == "trained" and one.payload == "saved_model"]
@@ -334,7 +339,7 @@ class _Session:
                 ended = {"state": "failed", "reason": reason}
             elif broken := violations(constraints, trial.figures, "trained"):
                 ended = {"state": "infeasible", "reason": str(broken[0]), "violations": broken}
-        self._keep(self._record(trial, ended.pop("state"), ended.pop("reason"), seconds, **ended))
+        return self._record(trial, ended.pop("state"), ended.pop("reason"), seconds, **ended)
 
     def _record(self, trial: _Running, state: Any, reason: str, seconds: float, **others: Any) -> Trial:
         figures = trial.figures
@@ -376,20 +381,54 @@ class _Session:
     # --- the winner ---------------------------------------------------------------------------------------------------
 
     def _winner(self, constraints: Sequence[Constraint]) -> Trial:
-        """The best that satisfies what is measured of its payload, too; those before it that do not are told as infeasible."""
+        """The best that satisfies what is measured of its payload, too; those before it that do not are told as infeasible.
+
+        Where none does, those that were ended early get a second chance, for it was to the good of others that cannot ship.
+        """
         exported = [one for one in constraints if one.stage == "exported"]
-        complete = [trial for trial in ranked(self.trials, self.sections.tune.better) if trial.state == "complete"]
-        self.crew.close(keep=1 if exported else 0)  # nobody else is at work while a latency is measured
-        for trial in complete:
-            if not exported:
-                return trial
-            measured = self._measured(trial, exported)
-            self.trials[self.trials.index(trial)] = measured
-            if measured.state == "complete":
-                return measured
+        ranking = ranked(self.trials, self.sections.tune.better)
+        self.crew.close(keep=1)  # nobody else is at work while a latency is measured
+        for trial in (one for one in ranking if one.state == "complete"):
+            found = self._replaced(trial, self._measured(trial, exported))
+            if found.state == "complete":
+                return found
+        chances = _SECOND_CHANCES
+        for trial in (one for one in ranking if one.state == "pruned"):
+            if not chances:
+                break
+            found = self._replaced(trial, self._measured(trial, exported))
+            if found.state == "pruned":
+                chances -= 1
+                found = self._replaced(found, self._whole(found, constraints))
+            if found.state == "complete":
+                return found
         raise without_winner(self.trials)
 
+    def _replaced(self, before: Trial, after: Trial) -> Trial:
+        self.trials[self.trials.index(before)] = after
+        return after
+
+    def _whole(self, trial: Trial, constraints: Sequence[Constraint]) -> Trial:
+        """A trial that was ended early, and whose payload meets its limits, after all its epochs."""
+        progress.advance(
+            0, phase=f"trains trial {trial.number} to its end, since none can ship of those that were better"
+        )
+        running = _Running(Asked(trial.number, trial.values), trial.attempts + 1, compared=False)
+
+        def goes_on(question: Mapping[str, Any]) -> bool:
+            if "built" in question:
+                return self._may_train(running, question["built"], constraints)
+            return self._may_go_on(running, question["epoch"])
+
+        said = self._worked({"do": "train", "trial": trial.number, "values": trial.values}, goes_on)
+        ended = self._ended(running, said, constraints)
+        of_payload = tuple(one.name for one in constraints if one.stage == "exported")
+        measured = {name: value for name, value in trial.figures.items() if name.startswith(of_payload)}
+        return ended.model_copy(update={"figures": {**ended.figures, **measured}})
+
     def _measured(self, trial: Trial, constraints: Sequence[Constraint]) -> Trial:
+        if not constraints:
+            return trial
         progress.advance(0, phase=f"measures the payload of trial {trial.number}")
         of_model = [one for one in constraints if one.payload == "saved_model"]
         files = [one for one in constraints if one.payload == "tflite"]
@@ -402,7 +441,7 @@ class _Session:
         return trial.model_copy(update={"figures": known, **more})
 
     def _exported(self, trial: Trial, folder: Path, files: Sequence[Constraint]) -> Mapping[str, Any]:
-        """What the worker that is left says of the payload that it wrote, begun again once where it dies."""
+        """What the worker that is left says of the payload that it wrote."""
         named = any(one.variant for one in files)
         limit = min((one.limit for one in files if one.upper), default=None)
         tflite = self.sections.tflite if files else None
@@ -413,24 +452,38 @@ class _Session:
             "tflite": tflite.model_dump_json() if tflite else None,
             "limit_mb": None if named else limit,
         }
-        self._idle = [worker for worker in self._idle if worker == 0]
-        if self._idle:
+        said = self._worked(job)
+        if "failed" in said:
+            raise TuningError(f"trial {trial.number}", f"cannot be exported: {said['failed']}")
+        done: Mapping[str, Any] = said["done"]
+        return done
+
+    def _worked(
+        self, job: Mapping[str, Any], goes_on: Callable[[Mapping[str, Any]], bool] | None = None
+    ) -> Mapping[str, Any]:
+        """How the worker that is left came to the end of a job, begun again once where it dies.
+
+        Args:
+            job: of the protocol.
+            goes_on: answers its questions.
+        """
+        if 0 in self._idle:
             self.crew.tell(0, job)
+        self._idle = []
         deaths = 0
         while True:
-            heard = self.crew.wait()
-            if heard.message is None:
+            message = (heard := self.crew.wait()).message
+            if message is None:
                 deaths += 1
                 if deaths >= _ATTEMPTS:
-                    raise TuningError(f"trial {trial.number}", f"cannot be exported: its process was {heard.cause}")
-            elif "ready" in heard.message:
-                self._idle = [0]
+                    return {"failed": f"its process was {heard.cause} {deaths} times", "seconds": 0.0}
+            elif "ready" in message:
                 self.crew.tell(0, job)
-            elif "done" in heard.message:
-                done: Mapping[str, Any] = heard.message["done"]
-                return done
-            elif "failed" in heard.message:
-                raise TuningError(f"trial {trial.number}", f"cannot be exported: {heard.message['failed']}")
+            elif "done" in message or "failed" in message:
+                self._idle = [0]
+                return message
+            elif goes_on is not None:
+                self.crew.tell(0, {"go_on": goes_on(message)})
 
     def _notes(self) -> tuple[str, ...]:
         left = left_to_the_gate(self.sections.gates)
@@ -463,10 +516,11 @@ def without_winner(trials: Sequence[Trial]) -> NoTrialWonError:
         )
     nearest = min(near, key=lambda trial: (max(one.share for one in trial.violations), trial.number))
     broken = "; ".join(str(one) for one in sorted(nearest.violations, key=lambda one: -one.share)[:_SHOWN])
-    count = len(near)
+    count, early = len(near), sum(trial.state == "pruned" for trial in trials)
+    others = f"; ended early, and not held against all limits: {early} more" if early else ""
     return NoTrialWonError(
         "training.tune",
-        f"all {count} trials that came to their end violate a gate; the nearest, trial {nearest.number}, has {broken}",
+        f"all {count} trials that were judged violate a gate; the nearest, trial {nearest.number}, has {broken}{others}",
         got=_values_told(nearest.values),
         remedy="Widen the space to smaller, faster or better models, or change the gate.",
     )

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 from pydantic import JsonValue
 
@@ -78,6 +82,37 @@ class Asked:
     values: dict[str, JsonValue]
 
 
+class _Rungs(optuna.pruners.BasePruner):
+    """Asynchronous successive halving, in which a trial that a gate forbids ends no other.
+
+    Who comes to a rung is held against those that were there before, the running ones among them, by the objective that they
+    had there. A rung is reached exactly, since every epoch is reported.
+    """
+
+    def __init__(self, first: int) -> None:
+        """Takes the epochs of the first rung."""
+        self._first = first
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether a trial ends here: it is not among the best third, nor the best of few."""
+        step = trial.last_step
+        if step is None or not self._is_rung(step):
+            return False
+        sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+        there = sorted(
+            sign * one.intermediate_values[step]
+            for one in study.get_trials(deepcopy=False)
+            if step in one.intermediate_values and (one.number == trial.number or not _is_infeasible(one))
+        )
+        return sign * trial.intermediate_values[step] > there[max(1, len(there) // REDUCTION) - 1]
+
+    def _is_rung(self, step: int) -> bool:
+        rung = self._first
+        while rung < step:
+            rung *= REDUCTION
+        return rung == step
+
+
 class Study:
     """The trials so far, and the next."""
 
@@ -114,14 +149,15 @@ class Study:
         seed = self._rules.seed + done
         if self._rules.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(4, self._rules.trials // 4)))
+        startup = min(10, max(4, self._rules.trials // 4))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of constraints_func
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constraints_func=_excesses)
 
     def _pruner(self) -> optuna.pruners.BasePruner:
         if not self._rules.prunes:
             return optuna.pruners.NopPruner()
-        return optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=first_rung(self._rules.epochs), reduction_factor=REDUCTION
-        )
+        return _Rungs(first_rung(self._rules.epochs))
 
     def begin_with(self, values: Mapping[str, JsonValue]) -> None:
         """Has the first trial take these values, as far as the space holds them; where no trial has begun."""
@@ -163,10 +199,10 @@ class Study:
         return not trial.should_prune()
 
     def finish(self, record: Trial) -> None:
-        """Notes how a trial ended. One without a value counts as the worst to the sampler."""
+        """Notes how a trial ended. To the sampler, one that a gate forbids is behind all others, the nearest first."""
         trial = self._open.pop(record.number)
         trial.set_user_attr(_RECORD, record.model_dump(mode="json"))
-        if record.objective is not None and record.state in ("complete", "infeasible"):
+        if record.objective is not None and record.state == "complete":
             self._study.tell(trial, record.objective)
         else:
             self._study.tell(trial, state=State.FAIL if record.state == "failed" else State.PRUNED)
@@ -177,6 +213,17 @@ class Study:
             one.user_attrs.get(_RECORD) for one in self._study.get_trials(deepcopy=False) if one.state.is_finished()
         ]
         return [Trial.model_validate(one) for one in told if one is not None]
+
+
+def _is_infeasible(trial: FrozenTrial) -> bool:
+    record = trial.user_attrs.get(_RECORD)
+    return record is not None and record["state"] == "infeasible"
+
+
+def _excesses(trial: FrozenTrial) -> list[float]:
+    """By how much a trial exceeds each limit that it does not meet, in shares of the limits; `[0]` where it meets all."""
+    record = trial.user_attrs.get(_RECORD)
+    return [one.share for one in Trial.model_validate(record).violations] if record and record["violations"] else [0.0]
 
 
 def _text(values: Any) -> str:

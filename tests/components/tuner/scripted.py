@@ -19,7 +19,7 @@ _ENDS = {"seconds": 0.0}
 
 
 class ScriptedCrew:
-    """Speaks the protocol of a crew.
+    """Speaks the protocol of a crew. The names of an export are the values of its trial.
 
     Attributes:
         jobs: that it was told of.
@@ -40,7 +40,7 @@ class ScriptedCrew:
         if "go_on" not in message:
             self.jobs.append(message)
         if message.get("do") == "export":
-            self._said.append({"done": {"names": {}, "files": {}}})
+            self._said.append({"done": {"names": message["values"], "files": {}}})
         elif message.get("do") == "train":
             self._left, self._number = list(self._epochs(message["values"])), 0
             self._said.append({"built": {"parameters": 8, "bytes": 32, "matrices": 8}})
@@ -60,14 +60,21 @@ class ScriptedCrew:
         """Nothing runs."""
 
 
-def searched(folder: Path, tune: Mapping[str, Any], gates: Sequence[Mapping[str, Any]], epochs: Epochs) -> Search:
+def searched(
+    folder: Path,
+    tune: Mapping[str, Any],
+    gates: Sequence[Mapping[str, Any]],
+    epochs: Epochs,
+    first: Mapping[str, Any] | None = None,
+) -> Search:
     """A search whose trials a script trains.
 
     Args:
         folder: for the journal.
         tune: the section `training.tune`.
         gates: those of `gates.satisfy`.
-        epochs: what the trials come to; each as many as the first.
+        epochs: what the trials come to, three each.
+        first: values of the first trial; None leaves them to the sampler.
     """
     training = TrainingConfig.model_validate({"epochs": 3, "early_stopping": None, "tune": tune}, strict=False)
     sections = Sections(
@@ -77,6 +84,7 @@ def searched(folder: Path, tune: Mapping[str, Any], gates: Sequence[Mapping[str,
     )
     rules = Rules(sections.tune.space, sections.tune.better, 0, sections.tune.trials, training.epochs)
     study = Study(folder / "study.log", rules)
+    study.begin_with(first or {})
     files = Files(folder, folder, folder)
     crew = cast("Crew", ScriptedCrew(epochs))
     return _Session(sections, files, Places(({},), 1), folder, study, crew, None).run()

@@ -12,6 +12,7 @@ import pytest
 from components.trainer.strategy import Machine
 from components.tuner.search import described, places_for, without_winner
 from schemas.config import DimensionConfig, TuneConfig
+from schemas.errors import NoTrialWonError
 from schemas.tuning import Search, Trial, Violation, ranked
 from tests.components.tuner.conftest import SECTIONS, CutOff
 from tests.components.tuner.scripted import searched
@@ -102,7 +103,7 @@ def test_all_violating_says_which_and_by_how_much() -> None:
         trial(2, "failed"),
     ]
     error = without_winner(trials)
-    assert "all 2 trials that came to their end violate a gate; the nearest, trial 1" in str(error)
+    assert "all 2 trials that were judged violate a gate; the nearest, trial 1" in str(error)
     assert "latency_p99_ms 25 ms, at most 20 ms allowed by gates.satisfy.0: 5 ms over" in str(error)
 
 
@@ -183,3 +184,55 @@ def test_a_limit_is_not_met_by_what_is_no_number(tmp_path: Path) -> None:
     assert found.winner.values == {"rate": 0.01}
     other = next(one for one in found.trials if one.values["rate"] > 1)
     assert (other.state, other.reason) == ("failed", "precision is nan after 3 epochs")
+
+
+UNITS = {"trials": 4, "objective": "auc", "space": {"units": {"choices": [4096, 2048, 1024, 32]}}}
+
+
+def _by_units(values: Mapping[str, Any]) -> list[dict[str, float]]:
+    return [{"loss": 0.5, "auc": values["units"] / 5000}] * 3
+
+
+def _latencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures_of(_: object, __: object, values: Mapping[str, Any], ___: object) -> dict[str, float]:
+        return {"latency_p99_ms": values["units"] / 32}
+
+    monkeypatch.setattr("components.tuner.search.figures_of", figures_of)
+
+
+def test_what_only_those_have_ended_that_cannot_ship_is_trained_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The small one is behind the large ones wherever they are compared; that they are too slow is known at the end."""
+    _latencies(monkeypatch)
+    first = {**UNITS, "space": {"units": {"choices": [4096, 32]}}, "trials": 2}
+    found = searched(tmp_path, first, [{"metric": "latency_p99_ms", "max": 2}], _by_units, {"units": 4096})
+    winner = found.winner
+    assert winner is not None
+    assert (winner.values, winner.state, winner.epochs, winner.attempts) == ({"units": 32}, "complete", 3, 2)
+    assert winner.figures["latency_p99_ms"] == 1
+    assert found.summary.startswith("2 trials: 1 complete, 1 infeasible")
+
+
+def test_where_nothing_can_ship_all_are_held_against_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were ended early, too: the nearest is among them."""
+    _latencies(monkeypatch)
+    with pytest.raises(NoTrialWonError) as caught:
+        searched(tmp_path, UNITS, [{"metric": "latency_p99_ms", "max": 0.5}], _by_units, {"units": 4096})
+    assert "all 4 trials that were judged violate a gate" in str(caught.value)
+    assert "latency_p99_ms 1 ms, at most 0.5 ms" in str(caught.value)
+
+
+def test_second_chances_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a whole training; how many had none is told."""
+    _latencies(monkeypatch)
+    few = {**UNITS, "trials": 5, "space": {"units": {"min": 1, "max": 4096}}}
+    gates = [{"metric": "latency_p99_ms", "max": 127}, {"metric": "precision", "min": 0.5}]
+
+    def epochs(values: Mapping[str, Any]) -> list[dict[str, float]]:
+        return [{**one, "precision": 0.9 if values["units"] == 4096 else 0.4} for one in _by_units(values)]
+
+    with pytest.raises(NoTrialWonError) as caught:
+        searched(tmp_path, few, gates, epochs, {"units": 4096})
+    assert "all 4 trials that were judged violate a gate" in str(caught.value)
+    assert "; ended early, and not held against all limits: 1 more" in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 
 from components.tuner.study import Asked, Rules, Study, first_rung
 from schemas.config import DimensionConfig
-from schemas.tuning import Trial
+from schemas.tuning import Trial, Violation
 
 SPACE = {"rate": DimensionConfig(min=0.0, max=1.0), "units": DimensionConfig(choices=(8, 16))}
 RULES = Rules(SPACE, "max", seed=3, trials=12, epochs=9)
@@ -31,6 +31,12 @@ def ended(one: Asked, objective: float | None, state: str = "complete", epochs: 
             "digest": "d",
         }
     )
+
+
+def over(one: Asked, objective: float) -> Trial:
+    """A trial that exceeds a limit by as much as its objective is above a half."""
+    limit = Violation(gate="gates.satisfy.0", metric="size_mb", value=objective + 0.5, limit=1, upper=True, unit="MB")
+    return ended(one, objective, "infeasible").model_copy(update={"violations": (limit,)})
 
 
 def test_the_hyperparameters_of_the_configuration_come_first(tmp_path: Path) -> None:
@@ -63,6 +69,28 @@ def test_the_worst_are_ended_at_the_first_rung(tmp_path: Path, better: str, sign
     went_on = [study.report(one.number, first_rung(9), sign * (10 - place)) for place, one in enumerate(first)]
     assert went_on == [True, False, False, False]
     assert study.report(asked(study).number, first_rung(9), sign * 11)
+
+
+def test_what_a_gate_forbids_ends_no_other(tmp_path: Path) -> None:
+    """Its objective was better at the rung, and it has ended since; what others are held against are those that may win."""
+    study = Study(tmp_path / "log", RULES)
+    forbidden, small, smaller = (asked(study) for _ in range(3))
+    assert study.report(forbidden.number, first_rung(9), 0.9)
+    study.finish(over(forbidden, 0.9))
+    assert study.report(small.number, first_rung(9), 0.5)
+    assert not study.report(smaller.number, first_rung(9), 0.4)
+
+
+def test_the_search_does_not_go_where_a_gate_forbids(tmp_path: Path) -> None:
+    """Although the objective is best there: most draws stay in the half of the space that is allowed, or near it."""
+    study = Study(tmp_path / "log", Rules({"rate": SPACE["rate"]}, "max", 3, 16, 9))
+    drawn = []
+    for _ in range(24):
+        one = asked(study)
+        rate = float(str(one.values["rate"]))
+        drawn.append(rate)
+        study.finish(over(one, rate) if rate > 0.5 else ended(one, rate))
+    assert sum(rate <= 0.5 for rate in drawn[4:]) >= 8
 
 
 def test_nothing_is_ended_where_nothing_is_compared(tmp_path: Path) -> None:

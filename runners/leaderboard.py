@@ -50,7 +50,7 @@ def leaderboard(search: Search | None, *, every: bool = False) -> list[Any]:
     if search is None:
         return []
     trials = search.leaderboard
-    costs = [name for name in _COSTS if any(name in trial.figures for trial in trials)]
+    costs = _costs(trials)
     names = list(dict.fromkeys(name for trial in trials for name in trial.values))
     table = Table(title="Trials", title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("trial", justify="right")
@@ -66,6 +66,13 @@ def leaderboard(search: Search | None, *, every: bool = False) -> list[Any]:
     more = [f"{len(trials) - len(shown)} more trials: --all shows them."] if len(shown) < len(trials) else []
     lines = [f"tuning: {search.summary}; {_speed(search)}", *(f"note: {note}." for note in search.notes), *more]
     return [table, *(Text(line) for line in lines)]
+
+
+def _costs(trials: Iterable[Trial]) -> list[str]:
+    """Names of what was measured of a model or of its payload, of a latency with its batch, and of files for devices."""
+    known = {name for trial in trials for name in trial.figures}
+    of_model = [name for cost in _COSTS for name in sorted(known) if name == cost or name.startswith(f"{cost} ")]
+    return [*of_model, *sorted(name for name in known if name.startswith("tflite "))]
 
 
 def _row(trial: Trial, search: Search, costs: list[str], names: list[str]) -> list[str]:

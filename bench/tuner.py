@@ -173,6 +173,7 @@ def _search(job: dict[str, Any]) -> dict[str, Any]:
         files,
         places_for(sections.tune, find_machine()),
         Path(job["folder"]),
+        Path(job["folder"]),
         sampler=job["sampler"],
         prunes=job["sampler"] != "random",
         most_epochs=job["most_epochs"],

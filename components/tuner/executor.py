@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,14 @@ class Executor(base_executor.BaseExecutor):
         )
         folder = Path(results.uri).parent / f".resume-{key_of(exec_properties, uris)}"
         places = places_for(sections.tune, find_machine(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        os.makedirs(results.uri, exist_ok=True)
         try:
-            found = search(sections, files, places, folder)
+            # Below the node's own output, which goes when an attempt that was killed is made again.
+            with tempfile.TemporaryDirectory(prefix=".scratch-", dir=results.uri) as scratch:
+                found = search(sections, files, places, folder, Path(scratch))
         except NoTrialWonError:
             (folder / "study.log").unlink(missing_ok=True)  # another attempt would come to the same end at once
             raise
-        finally:
-            shutil.rmtree(folder / "rows", ignore_errors=True)
         _write(found, sections, best, results)
         shutil.rmtree(folder)
 

@@ -132,6 +132,7 @@ def search(
     files: Files,
     places: Places,
     folder: Path,
+    scratch: Path,
     *,
     sampler: Literal["tpe", "random"] = "tpe",
     prunes: bool = True,
@@ -144,6 +145,7 @@ def search(
         files: to read.
         places: to train in.
         folder: of this search alone; what is in it is gone on with.
+        scratch: folder for rows that memory does not hold and for payloads that are measured; of this attempt alone.
         sampler, prunes: as `Rules`.
         most_epochs: after which no further trial begins, over all of them; None for no such end.
 
@@ -167,10 +169,10 @@ def search(
         "path": list(files.path),
         "threads": places.threads,
         "parallel": len(places.environments),
-        "rows": str(folder / "rows"),
+        "rows": str(scratch / "rows"),
     }
     with sigterm_raised(), Crew(work, places.environments, folder / "workers") as crew:
-        return _Session(sections, files, places, folder, study, crew, most_epochs).run()
+        return _Session(sections, files, places, scratch, study, crew, most_epochs).run()
 
 
 @dataclass
@@ -202,7 +204,7 @@ class _Session:
     sections: Sections
     files: Files
     places: Places
-    folder: Path
+    scratch: Path
     study: Study
     crew: Crew
     most_epochs: int | None
@@ -432,7 +434,7 @@ class _Session:
         progress.advance(0, phase=f"measures the payload of trial {trial.number}")
         of_model = [one for one in constraints if one.payload == "saved_model"]
         files = [one for one in constraints if one.payload == "tflite"]
-        folder = self.folder / "payload"
+        folder = self.scratch / "payload"
         done = self._exported(trial, folder, files)
         figures = figures_of(folder / "saved_model", self.files.examples, done["names"], of_model)
         broken = (*of_saved_model(of_model, figures), *of_files(files, done["files"]))

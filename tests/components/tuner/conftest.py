@@ -83,7 +83,9 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory) -> CutOff:
 
 def begin(tiny: Path) -> Search:
     """Begins the search, or goes on with it."""
-    return search(SECTIONS, Files(tiny, tiny, tiny / "schema.pbtxt", sys.path), PLACES, tiny / "search")
+    return search(
+        SECTIONS, Files(tiny, tiny, tiny / "schema.pbtxt", sys.path), PLACES, tiny / "search", tiny / "scratch"
+    )
 
 
 def _until(condition: object, runner: subprocess.Popen[bytes]) -> None:

@@ -43,8 +43,8 @@ def test_what_was_trained_is_lost_only_where_it_was_all(
 ) -> None:
     """Workers that are killed leave the trials before them to the next attempt; a search at its end is made anew."""
 
-    def search(_: object, __: object, ___: object, folder: Path) -> None:
-        (folder / "rows" / "0").mkdir(parents=True)
+    def search(_: object, __: object, ___: object, folder: Path, ____: Path) -> None:
+        folder.mkdir()
         (folder / "study.log").touch()
         raise kind("the workers of the search", "die before they train")
 
@@ -53,4 +53,22 @@ def test_what_was_trained_is_lost_only_where_it_was_all(
         _search_of(tmp_path)
     (folder,) = (tmp_path / "tuner_results").glob(".resume-*")
     assert (folder / "study.log").exists() == kept
-    assert not (folder / "rows").exists()
+
+
+def test_rows_lie_in_the_output_and_do_not_outlast_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output of an attempt that was killed is taken away with all that is in it; no rows stay where a search goes on."""
+    inside: list[Path] = []
+
+    class CrewThatDies:
+        def __init__(self, work: dict[str, Any], *_: object) -> None:
+            inside.append(Path(work["rows"]))
+            inside[0].mkdir(parents=True)
+            raise TuningError("the workers of the search", "die before they train")
+
+    monkeypatch.setattr("components.tuner.search.Crew", CrewThatDies)
+    with pytest.raises(TuningError):
+        _search_of(tmp_path)
+    output = tmp_path / "tuner_results" / "1"
+    assert inside[0].is_relative_to(output)
+    assert list(output.iterdir()) == []
+    assert [file.name for file in output.parent.glob(".resume-*/*")] == ["study.log"]

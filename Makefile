@@ -9,6 +9,10 @@ PACKAGES := schemas serving components pipeline runners
 SOURCES := $(shell find $(PACKAGES) -name '*.py' 2>/dev/null)
 BIN := .venv/bin
 
+# How many of the tests that fail have a second try; CI gives it to five. The report has what the first one failed with.
+RERUNS ?=
+AGAIN = $(if $(RERUNS),--reruns 1 --max-suite-reruns $(RERUNS) --rerun-show-tracebacks)
+
 # The tests in two processes, a file in one of them, those that take longest first. ARGS come after and win: ARGS="-n 0".
 SPREAD := $(if $(filter-out 0 1,$(shell nproc 2>/dev/null)),-n 2 --dist loadfile --no-loadscope-reorder)
 
@@ -41,7 +45,7 @@ data: setup  ## the sample data, out of the installed wheels into data/taxi, dat
 	@$(BIN)/python data/samples.py
 
 test: setup data  ## all tests, in two processes where there are two cores [ARGS="-k gate", ARGS="-n 0"]
-	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) $(AGAIN) $(ARGS)
 
 cover: setup data  ## the tests that are not slow, with branch coverage
 	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)

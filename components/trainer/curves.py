@@ -114,7 +114,7 @@ class Meter:
         self.epochs.append(
             {
                 "epoch": epoch + 1,
-                "seconds": round(seconds, 4),
+                "seconds": round(seconds, 6),
                 "examples_per_s": round(self.rows * share / seconds, 1),
                 "cpu_utilisation": round(cpu / seconds, 3),
             }

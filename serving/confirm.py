@@ -123,10 +123,11 @@ class _Asked:
         request.model_spec.name = self.model
         request.model_spec.version.value = self.version
         while True:
+            left = self._left()
             try:
-                answer = _call(channel, _MODEL_STATUS, kinds.status_response, request, self._left())
+                answer = _call(channel, _MODEL_STATUS, kinds.status_response, request, left)
             except grpc.RpcError as error:
-                self.last = f"{error.code().name}: {error.details()}"
+                self._hear(error.code().name, error.details(), left)
                 if error.code().name in _HOPELESS:
                     raise _EndedError(self.last) from error
             else:
@@ -136,6 +137,11 @@ class _Asked:
             if time.monotonic() + _POLL_S > self.began + self.deadline_s:
                 raise _EndedError(self._too_late())
             time.sleep(_POLL_S)
+
+    def _hear(self, code: str, details: str, left_s: float) -> None:
+        """What a call said; one that the deadline cut short says nothing, and what was heard before it stays."""
+        if code != "DEADLINE_EXCEEDED" or left_s >= _CALL_S or not (self.last or self.state):
+            self.last = f"{code}: {details}"
 
     def _is_available(self, answer: Any) -> bool:
         status = next((one for one in answer.model_version_status if one.version == self.version), None)

@@ -1,16 +1,21 @@
 """What all tests share."""
 
+import logging
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from runners.local.template import Template
 from tests import order
 from tests.nursery import Nursery
 
-# No deadline: what is slow on a busy machine is not wrong.
-settings.register_profile("house", deadline=None, max_examples=50)
+# No deadline, nor a limit on how long examples take to draw: what is slow on a busy machine is not wrong. The examples follow
+# from the test alone, so that one commit has one verdict; `--hypothesis-profile search` looks for others, and many more.
+settings.register_profile(
+    "house", deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", settings.get_profile("house"), max_examples=1000, derandomize=False)
 settings.load_profile("house")
 
 
@@ -42,6 +47,18 @@ def environment():
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    """What a test, or a command that it calls in its own process, silences speaks again in the next."""
+    known = [logging.getLogger(), *(one for one in logging.root.manager.loggerDict.values() if hasattr(one, "level"))]
+    before = [(one, one.level, one.disabled, one.propagate) for one in known]
+    yield
+    for one, level, disabled, propagate in before:
+        if one.level != level:
+            one.setLevel(level)
+        one.disabled, one.propagate = disabled, propagate
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ from bench.http2 import run_load
 from bench.serving import _faces, _report
 
 METHOD = "/bench.Service/Method"
+BODY = b"x" * 16_000
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +37,10 @@ def server():
 def test_every_answer_is_counted(server):
     """Of all connections; more bytes than the server's first window holds."""
     port, seen = server
-    load = run_load(port, METHOD, b"x" * 8000, clients=3, seconds=0.5)
-    assert 8000 * len(load.latencies_us) > 3 * 65_535
+    load = run_load(port, METHOD, BODY, clients=3, seconds=2)
+    assert len(BODY) * len(load.latencies_us) > 3 * 65_535
     assert len(load.latencies_us) <= len(seen) <= len(load.latencies_us) + 3
-    assert set(seen) == {b"x" * 8000}
+    assert set(seen) == {BODY}
     assert load.rate == len(load.latencies_us) / load.seconds
     assert min(load.latencies_us) > 0
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_it_is_written_a_few_times_a_second(channel: Path, monkeypatch: pytest.M
     """However often it is advanced."""
     clock = [100.0]
     written: list[int] = []
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
     monkeypatch.setattr(progress, "_write", lambda path, found: written.append(found.done))
     progress.begin("rows")
     for _ in range(10_000):
@@ -74,7 +75,7 @@ def test_without_a_channel_it_is_logged_now_and_then(
 ) -> None:
     """Under a runner that does not watch: a line every half minute."""
     clock = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
     progress.report_to(None)
     progress.begin("rows", 1000)
     with caplog.at_level(logging.INFO, logger="components.progress"):

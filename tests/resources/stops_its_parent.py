@@ -6,4 +6,4 @@ import sys
 import time
 
 os.kill(int(sys.argv[3]), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)

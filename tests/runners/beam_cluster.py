@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-_STARTS_IN_S = 120.0
+_STARTS_IN_S = 400.0
 
 
 class Cluster:
@@ -52,7 +52,7 @@ class Cluster:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(30)
+            process.wait(120)
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
         home = self._folder / name

@@ -39,7 +39,7 @@ def serving(config, *options):
             assert line, process.stderr.read()
             yield json.loads(line)
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors
             assert "stopping: requests that run may end" in errors
         finally:
@@ -224,7 +224,7 @@ def test_labels_and_a_rollback_reach_a_running_server(taxi, tmp_path):
 
 def states(url):
     """State by version, as the server tells."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return {one["version"]: one["state"] for one in json.loads(answer.read())["model_version_status"]}
 
 

@@ -252,8 +252,8 @@ def test_the_note_of_a_finished_node() -> None:
 
 
 def report(channels: Path, node: str, **fields: Any) -> None:
-    """What a node's process leaves for the view."""
-    values = {"unit": "rows", "done": 500, "total": 2000, "seconds": 2.0, "at": time.time(), **fields}
+    """What a node's process leaves for the view, with a clock that is ahead: what it says is never old."""
+    values = {"unit": "rows", "done": 500, "total": 2000, "seconds": 2.0, "at": time.time() + 3600, **fields}
     (channels / f"{node}.progress").write_text(json.dumps(values))
 
 
@@ -299,7 +299,7 @@ def test_plain_lines_where_nobody_has_a_terminal(tmp_path: Path) -> None:
     report(tmp_path, "Trainer")
     with ProgressView(console_on(stream), tmp_path, every_s=0.02) as view:
         view.node_started("Trainer")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while "250 rows/s" not in stream.getvalue() and time.monotonic() < deadline:
             time.sleep(0.01)
     assert view._teller is not None

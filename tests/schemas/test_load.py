@@ -25,7 +25,7 @@ gates: {satisfy: [{metric: auc, min: 0.7}]}
 push: {serving: {base_path: models}}
 """
 
-same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture

@@ -113,11 +113,18 @@ def test_whoever_reads_ahead_is_waited_for(tmp_path, data):
         assert not entered.wait(0.3)
     waiting.join(60)
     assert entered.is_set()
-    with Ahead(node, data) as ahead:
+    with Ahead(node, endless(tmp_path, data)) as ahead:
         ahead._process.kill()
         with taken(node):
             assert ahead._process.wait() == -9
     assert not (node / FOLDER).exists()
+
+
+def endless(folder, data):
+    """A source on which whoever reads it hangs."""
+    fifo = folder / "endless.csv"
+    os.mkfifo(fifo)
+    return data.model_copy(update={"source": data.source.model_copy(update={"path": str(fifo)})})
 
 
 STARTER = """
@@ -133,10 +140,7 @@ time.sleep(600)
 
 def test_it_does_not_outlive_the_runner(tmp_path, data):
     """Which is killed and can clean up nothing; the lock is free then."""
-    fifo = tmp_path / "endless.csv"
-    os.mkfifo(fifo)  # the process hangs on it
-    endless = data.model_copy(update={"source": data.source.model_copy(update={"path": str(fifo)})})
-    node, told = tmp_path / "ExampleGen", endless.model_dump_json(by_alias=True)
+    node, told = tmp_path / "ExampleGen", endless(tmp_path, data).model_dump_json(by_alias=True)
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, str(node), told], stdout=subprocess.PIPE, cwd=REPOSITORY, text=True
     )

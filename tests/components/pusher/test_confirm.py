@@ -42,7 +42,7 @@ class Front:
         change(model)
         return model
 
-    def push(self, model, *addresses, deadline_s=60):
+    def push(self, model, *addresses, deadline_s=240):
         config = ServingPushConfig.model_validate(
             {"base_path": str(self.base), "confirm": {"instances": addresses, "deadline_s": deadline_s}}, strict=False
         )
@@ -138,7 +138,7 @@ def test_without_its_certificate_a_server_is_not_asked_in_the_clear(front, tmp_p
         assert words in result.reason
 
 
-def roll_back(front, to, *addresses, deadline_s=60):
+def roll_back(front, to, *addresses, deadline_s=240):
     """`satisfice rollback` of a configuration that names these servers."""
     front.bench.edit(
         lambda raw: raw["push"]["serving"].update(confirm={"instances": list(addresses), "deadline_s": deadline_s})

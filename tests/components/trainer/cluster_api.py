@@ -50,7 +50,9 @@ Object = dict[str, Any]
 
 @dataclass
 class Act:
-    """What a scripted pod does: it waits for ever with these words, or runs; after `seconds` it exits with `code`."""
+    """What a scripted pod does: it waits for ever with these words, or runs; after `seconds`, and not before something `until`
+    which it runs, it exits with `code`.
+    """
 
     waiting: str = ""
     message: str = ""
@@ -60,6 +62,7 @@ class Act:
     says: str = ""
     evicted: bool = False
     seconds: float = 0.0
+    until: Callable[[], object] = lambda: True
 
 
 Script = Callable[[int, int], Act]
@@ -258,7 +261,7 @@ class Cluster:
             return {"phase": "Pending", "containerStatuses": [_container(state)]}
         if act.says and not known.lines:
             known.lines = [(_now(), line.encode()) for line in act.says.splitlines(keepends=True)]
-        if act.code is None or time.monotonic() < known.since + act.seconds:
+        if act.code is None or time.monotonic() < known.since + act.seconds or not act.until():
             return {"phase": "Running", "containerStatuses": [_container({"running": {"startedAt": _now()[:10]}})]}
         status = _ended(act.code, act.reason or ("Completed" if act.code == 0 else "Error"), act.says)
         return {**status, "reason": "Evicted", "message": act.message} if act.evicted else status
@@ -590,7 +593,7 @@ def when(what: Callable[[], Any], then: Callable[[], None]) -> threading.Thread:
     """Does something in a thread as soon as something is so."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not what() and time.monotonic() < deadline:
             time.sleep(0.02)
         then()
@@ -598,6 +601,22 @@ def when(what: Callable[[], Any], then: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
+
+
+class Turns:
+    """How often a training has looked at its cluster since something was so: it asks for its Job once in each turn."""
+
+    def __init__(self, cluster: Cluster, what: Callable[[], object]) -> None:
+        self._cluster, self._what = cluster, what
+        self._since: int | None = None
+
+    def reached(self, count: int) -> bool:
+        """Whether there were so many, the first of which may have begun before."""
+        with self._cluster.changed:
+            if self._since is None and self._what():
+                self._since = len(self._cluster.calls)
+            calls = self._cluster.calls[self._since :] if self._since is not None else []
+        return sum(call[:2] == ("get", "jobs") for call in calls) >= count
 
 
 def all_run(cluster: Cluster) -> bool:

@@ -90,7 +90,7 @@ def test_the_loss_of_one_begins_all_anew(plan: Plan, tmp_path: Path) -> None:
     """
     began = time.monotonic()
     assert run(plan, tmp_path, body) == Losses(restarts=1, replaced=0)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 600  # what the other one would have slept
     for index in (0, 1):
         log = (tmp_path / "logs" / f"worker-{index}.log").read_text()
         assert "--- attempt 1" in log
@@ -278,7 +278,7 @@ def _runs(process: int) -> bool:
 
 
 def _until(what: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not what():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ from components.trainer.sightings import Sighting
 from components.trainer.strategy import Machine, Plan, make_plan
 from schemas.config import KubernetesConfig, TrainingConfig
 from schemas.errors import ConfigError, DataError, KubernetesError
-from tests.components.trainer.cluster_api import Act, Cluster, all_run, serving, when, write_kubeconfig
+from tests.components.trainer.cluster_api import Act, Cluster, Turns, all_run, serving, when, write_kubeconfig
 
 RUNS = Act()
 DONE = Act(code=0, says="epoch 1\nepoch 2\n", seconds=0.1)
@@ -117,15 +117,21 @@ def test_only_what_is_permitted_is_asked(cluster: Cluster, tmp_path: Path) -> No
 
 def test_a_watch_that_breaks_or_expires_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     """The connection ends in the middle of an event, versions expire, the server is busy: the pods are seen all the same."""
-    cluster.script = lambda index, nth: Act(code=0, says="done\n", seconds=1.5 + index)
+
+    def watches() -> int:
+        return sum(verb == "watch" for verb, _, _ in list(cluster.calls))
+
+    def watched() -> bool:
+        return bool(cluster.oldest) and watches() > 2
+
+    cluster.script = lambda index, nth: Act(code=0, says="done\n", seconds=1.5 + index, until=watched)
     cluster.drop_watch_after = 2
     cluster.failing = 3
-    expiry = when(lambda: any(verb == "watch" for verb, _, _ in list(cluster.calls)), cluster.expire)
+    expiry = when(watches, cluster.expire)
     try:
         assert run(tmp_path) == Losses(0, 0)
     finally:
         expiry.join()
-    assert sum(verb == "watch" for verb, _, _ in cluster.calls) > 2
     assert sum((verb, what) == ("list", "pods") for verb, what, _ in cluster.calls) > 2
     assert (logs(tmp_path) / "worker-0.log").read_text().splitlines()[1:] == ["done"]
 
@@ -140,7 +146,12 @@ def test_the_group_is_done_when_its_chief_is(cluster: Cluster, tmp_path: Path) -
 def test_progress_is_that_of_the_chief(cluster: Cluster, tmp_path: Path) -> None:
     """Passed on to whoever watches the Trainer node."""
     channel = tmp_path / "node.progress"
-    cluster.script = lambda index, nth: Act(code=0, seconds=2)
+
+    def passed_on() -> bool:
+        found = progress.read(channel)
+        return found is not None and found.done == 3
+
+    cluster.script = lambda index, nth: Act(code=0, until=passed_on)
     progress.report_to(channel)
 
     def report() -> None:
@@ -222,10 +233,11 @@ def test_a_group_that_is_lost_again_and_again_is_given_up(cluster: Cluster, tmp_
 
 def test_a_worker_beside_parameter_servers_begins_anew_alone(cluster: Cluster, tmp_path: Path) -> None:
     """The Job replaces it; the chief goes on."""
+    seen = Turns(cluster, lambda: cluster.attempts.get(3) == 2)
 
     def script(index: int, nth: int) -> Act:
         if index == 0:
-            return Act(code=0, seconds=2)
+            return Act(code=0, until=lambda: seen.reached(2))
         return KILLED if (index, nth) == (3, 1) else RUNS
 
     cluster.script = script
@@ -251,6 +263,20 @@ def test_what_would_fail_again_is_not_tried_again(cluster: Cluster, tmp_path: Pa
     assert_nothing_left(cluster, tmp_path)
 
 
+class Later:
+    """Stands for `time`: once the first member was seen to run, the deadline by which all have to is over."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.sleep = time.sleep
+        self._cluster, self._seen = cluster, Turns(cluster, self._runs)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + 1000 * self._seen.reached(2)
+
+    def _runs(self) -> bool:
+        return any(pod["status"]["phase"] == "Running" for pod in self._cluster.of("pods"))
+
+
 # --- bad weather ------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +285,7 @@ def test_what_would_fail_again_is_not_tried_again(cluster: Cluster, tmp_path: Pa
     [
         (
             Act(waiting="ImagePullBackOff", message='Back-off pulling image "registry/satisfice:1"'),
-            r'has not started within 1 s: ImagePullBackOff: Back-off pulling image "registry/satisfice:1"',
+            r'has not started within 600 s: ImagePullBackOff: Back-off pulling image "registry/satisfice:1"',
         ),
         (
             Act(unschedulable=True, message="0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
@@ -276,11 +302,15 @@ def test_what_would_fail_again_is_not_tried_again(cluster: Cluster, tmp_path: Pa
     ],
     ids=["image", "unschedulable", "configuration", "memory"],
 )
-def test_pods_that_cannot_run(act: Act, words: str, cluster: Cluster, tmp_path: Path) -> None:
+def test_pods_that_cannot_run(
+    act: Act, words: str, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the words of whoever knows why, with the member's name; nothing is left behind."""
     cluster.script = lambda index, nth: act if index else RUNS
+    if act.code is None:
+        monkeypatch.setattr(kubernetes_run, "time", Later(cluster))
     with pytest.raises(KubernetesError, match=words) as caught:
-        run(tmp_path, start_deadline_s=1, resources={"memory": "4Gi"})
+        run(tmp_path, resources={"memory": "4Gi"})
     assert "worker-1" in str(caught.value)
     assert_nothing_left(cluster, tmp_path)
 
@@ -292,14 +322,15 @@ def test_an_image_that_cannot_be_is_told_at_once(cluster: Cluster, tmp_path: Pat
         run(tmp_path)
 
 
-def test_the_quota_is_exceeded(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_quota_is_exceeded(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no pod that could say so: the Job's events do."""
     cluster.quota = 1
     cluster.script = lambda index, nth: RUNS
+    monkeypatch.setattr(kubernetes_run, "time", Later(cluster))
     with pytest.raises(
         KubernetesError, match=r"pod 1 \(worker-1\): has not started.*FailedCreate.*exceeded quota: small"
     ):
-        run(tmp_path, start_deadline_s=1)
+        run(tmp_path)
     assert_nothing_left(cluster, tmp_path)
 
 
@@ -380,7 +411,8 @@ def test_a_token_that_was_renewed_is_read_again(cluster: Cluster, tmp_path: Path
         file.write_text(file.read_text().replace("a-token", "another"))
         cluster.tokens = {"another"}
 
-    cluster.script = lambda index, nth: Act(code=0, seconds=2)
+    seen = Turns(cluster, lambda: "another" in cluster.tokens)
+    cluster.script = lambda index, nth: Act(code=0, until=lambda: seen.reached(2))
     timer = when(lambda: all_run(cluster), renew)
     assert run(tmp_path) == Losses(0, 0)
     timer.join()
@@ -417,7 +449,7 @@ def left_behind(cluster: Cluster, folder: Path, name: str, claim: str = "satisfi
     )
 
 
-def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> None:
+def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But not what another run of the same root still watches, nor what another root has, be it at the same path of another volume."""
     root = tmp_path / "Trainer" / "model_run"
     root.mkdir(parents=True)
@@ -425,21 +457,15 @@ def test_what_a_killed_runner_left_goes(cluster: Cluster, tmp_path: Path) -> Non
         left_behind(cluster, tmp_path, name)
     left_behind(cluster, tmp_path / "elsewhere", "taxi-other-0")
     left_behind(cluster, tmp_path, "taxi-staging-0", claim="staging")
-    (root / ".cluster-taxi-gone").write_text("12")
-    beating = threading.Event()
+    for name in ("gone", "alive"):
+        (root / f".cluster-taxi-{name}").write_text("12")
 
-    def beat() -> None:
-        while not beating.wait(0.02):
-            (root / "half").write_text(str(time.monotonic()))
-            (root / "half").replace(root / ".cluster-taxi-alive")
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        kubernetes_run._give_sign(root / ".cluster-taxi-alive", time.monotonic_ns())
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        assert run(tmp_path) == Losses(0, 0)
-    finally:
-        beating.set()
-        thread.join()
+    monkeypatch.setattr(kubernetes_run, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    assert run(tmp_path) == Losses(0, 0)
     with cluster.changed:
         left = [one["metadata"]["name"] for one in cluster.of("jobs")]
     assert left == ["taxi-alive-0", "taxi-other-0", "taxi-staging-0"]
@@ -546,12 +572,12 @@ run(Path({str(tmp_path)!r}))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not all_run(cluster):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(240) == 128 + signal.SIGTERM
     assert_nothing_left(cluster, tmp_path)
 
 

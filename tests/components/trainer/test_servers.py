@@ -276,7 +276,7 @@ def test_a_cluster_learns_what_one_device_learns_and_outlives_the_loss_of_any_me
         if name == "trainer":
             process.kill()
             process.wait()
-            until(lambda: not members(folder), within_s=10)
+            until(lambda: not members(folder))
             process = start(data, folder, **training)
         else:
             os.kill(until(lambda name=name: members(folder).get(name)), signal.SIGKILL)

@@ -103,7 +103,7 @@ def _ended_in(journal: Path) -> int:
 
 def _workers_of(folder: Path) -> list[str]:
     """Command lines of the processes that work below a folder, once the kernel has had a moment to end them."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         found = []
         for file in Path("/proc").glob("[0-9]*/cmdline"):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 PASSWORD = "correct horse's \\ battery"
 PASSWORD_ENV = "STORE_PASSWORD"
-_STARTS_IN_S = 60.0
+_STARTS_IN_S = 300.0
 
 
 def find(*names: str) -> str | None:

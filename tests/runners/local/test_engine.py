@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,8 +78,7 @@ def patience(monkeypatch) -> list[float]:
         pauses.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(engine_module.time, "sleep", sleep)
-    monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(engine_module, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
     return pauses
 
 

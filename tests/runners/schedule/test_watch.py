@@ -186,7 +186,7 @@ def test_the_loop_ends_with_sigterm(elsewhere: Bench) -> None:
     assert process.stdout is not None
     lines = [process.stdout.readline(), process.stdout.readline()]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     process.stdout.close()
     assert all("no run has read the data yet, but quiet hours are 00:00-00:00" in line for line in lines)
     assert len(recorded(elsewhere)) >= 2
@@ -195,11 +195,11 @@ def test_the_loop_ends_with_sigterm(elsewhere: Bench) -> None:
 def test_sigterm_reaches_the_run(elsewhere: Bench) -> None:
     """The run is told to end, the tick stays unended, and the next watch goes on with it."""
     watched = watch(elsewhere, None)
-    script = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    script = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
     watched.start = lambda command: watched._start([sys.executable, "-c", script])
     begun = time.monotonic()
     tick = watched.once(silent)
-    assert time.monotonic() - begun < 50
+    assert time.monotonic() - begun < 500
     assert tick.decision.retrain
     assert not recorded(elsewhere)[0].ended
     assert watch(elsewhere, Runs()).tick(silent).decision.fired == ("cut_off",)
@@ -212,7 +212,7 @@ def test_sigterm_reaches_the_evaluation(elsewhere: Bench, monkeypatch: pytest.Mo
     begun = time.monotonic()
     with watched._stopping():
         outcome = watched._evaluate({})
-    assert time.monotonic() - begun < 50
+    assert time.monotonic() - begun < 500
     assert outcome.problem.startswith("its process was killed by SIGKILL")
 
 

@@ -60,7 +60,7 @@ def prometheus(fleet):
 
         def ask(path, **parameters):
             query = urllib.parse.urlencode(parameters)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}?{query}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}?{query}", timeout=60) as answer:
                 return json.loads(answer.read())["data"]
 
         def is_up():
@@ -104,7 +104,7 @@ def test_the_edge_directory_is_served(fleet):
     """Beside the model, under its name with -edge, by the server that is left."""
     body = json.dumps({"instances": [[3.0]]}).encode()
     url = f"http://127.0.0.1:{fleet.ports[0][1]}/v1/models/{MODEL}-edge:predict"
-    with urllib.request.urlopen(url, data=body, timeout=30) as answer:
+    with urllib.request.urlopen(url, data=body, timeout=60) as answer:
         assert json.loads(answer.read()) == {"predictions": [[6.0]]}
 
 
@@ -145,9 +145,9 @@ def test_figures_of_haproxy(trial, fleet):
     """For Prometheus: one server is up and one is down."""
     config = next(fleet.folder.glob("haproxy-*/haproxy/haproxy.cfg")).read_text()
     port = re.search(r"frontend stats\n    bind 127\.0\.0\.1:(\d+)", config)[1]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
         found = dict(re.findall(r'haproxy_server_status\{proxy="rest",server="m-(\d)",state="UP"\} (\d)', page))
         if found == {"1": "1", "2": "0"}:
             return

@@ -47,7 +47,7 @@ def test_tls_all_the_way(server, certificates, versions, tmp_path, kind):
     known.load_cert_chain(certificates / "server.pem", certificates / "server.key")
 
     def over_rest(context):
-        connection = http.client.HTTPSConnection("127.0.0.1", ports[1], timeout=10, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", ports[1], timeout=60, context=context)
         try:
             connection.request("POST", "/v1/models/taxi/versions/1:predict", json.dumps({"inputs": [1]}))
             answer = connection.getresponse()
@@ -61,7 +61,7 @@ def test_tls_all_the_way(server, certificates, versions, tmp_path, kind):
         request = request_for(1, name="taxi")
         request.model_spec.version.value = 1
         with grpc.secure_channel(f"127.0.0.1:{ports[0]}", credentials) as channel:
-            return list(stub(server, channel).Predict(request, timeout=10).outputs["y"].float_val)
+            return list(stub(server, channel).Predict(request, timeout=60).outputs["y"].float_val)
 
     with running(command, tmp_path / "log") as process:
         until(lambda: process.poll() is not None or over_rest(known)[0] == 200)

@@ -45,7 +45,7 @@ def rest(server, path, body=None, headers=None):
         return error.code, error.read().decode()
 
 
-def until(wanted, seconds=30):
+def until(wanted, seconds=120):
     deadline = time.monotonic() + seconds
     while not (held := wanted()) and time.monotonic() < deadline:
         time.sleep(0.02)

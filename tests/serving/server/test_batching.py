@@ -23,7 +23,7 @@ class Model:
 
     def __call__(self, inputs):
         self.running.set()
-        self.gate.wait(20)
+        self.gate.wait(120)
         x = inputs["x"]
         self.batches.append(len(x))
         if (x < 0).any():
@@ -61,7 +61,7 @@ def together(model, batcher, requests):
         model.gate.clear()
         model.running.clear()
         first = pool.submit(ask, x(0))
-        assert model.running.wait(20)
+        assert model.running.wait(120)
         rest = []
         for count, inputs in enumerate(requests, 1):
             rest.append(pool.submit(ask, inputs))

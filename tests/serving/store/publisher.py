@@ -13,7 +13,7 @@ from serving.store import VersionStore
 def main(base: str, count: int, payloads: list[str]) -> None:
     """Publish `count` times."""
     digests = [digest(path) for path in payloads]
-    store = VersionStore(base)
+    store = VersionStore(base, lock_timeout_s=600)
     print("ready", flush=True)
     for turn in range(count):
         which = turn % len(payloads)

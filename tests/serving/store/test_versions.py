@@ -598,29 +598,28 @@ def test_an_orphan_manifest_is_harmless(base: Path, model: Path, other: Path) ->
 
 
 def test_a_busy_store_says_who_holds_it(base: Path, model: Path) -> None:
-    """The wait is bounded, and the message names process, host and time."""
+    """The wait is bounded: the other one still holds it then. The message names process, host and time."""
 
     class Waiting(FileSystem):
         def make_directory(self, path: Path) -> None:
             super().make_directory(path)
             if path.name.startswith(".staging-"):
                 holding.set()
-                release.wait(10)
+                release.wait(120)
 
     holding, release = threading.Event(), threading.Event()
     first = threading.Thread(target=publish, args=(VersionStore(base, file_system=Waiting()), model))
     first.start()
-    assert holding.wait(10)
-    started = time.monotonic()
+    assert holding.wait(120)
     try:
         with pytest.raises(StoreBusyError, match=r"has held the lock for more than 0\.1 s") as caught:
             publish(VersionStore(base, lock_timeout_s=0.1), model)
+        assert first.is_alive()
     finally:
         release.set()
         first.join()
     assert f'"pid": {os.getpid()}' in str(caught.value)
     assert '"since": "20' in str(caught.value)
-    assert time.monotonic() - started < 5
     assert VersionStore(base).versions() == (1,)
 
 
@@ -647,7 +646,9 @@ def test_kill_9_at_any_moment(base: Path, model: Path, tmp_path: Path) -> None:
     large = saved_model(tmp_path / "large", "large", blob=20_000_000)
     started = time.monotonic()
     publish(store, large)
-    span = time.monotonic() - started
+    span = min(
+        time.monotonic() - started, 1.0
+    )  # so that a publisher has a thousand publishes to do for longer than that
     moments = random.Random(6)
     killed = 0
     for _ in range(20):

@@ -7,6 +7,7 @@ use: changing `build_model` leaves the fingerprint of `preprocessing_fn` as it w
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
@@ -35,8 +36,8 @@ def fingerprint(file: Path, function: str, own_roots: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for statement in statements:
         digest.update(_text(statement).encode())
-    package = _package_of(file, roots)
-    for module in sorted(_own_modules(statements, package, roots, {file.resolve()})):
+    imported = _imported(statements, _package_of(file, roots))
+    for module in sorted(_own_modules(imported, roots, {file.resolve()})):
         digest.update(module.name.encode())
         for statement in ast.parse(module.read_text(encoding="utf-8"), str(module)).body:
             digest.update(_text(statement).encode())
@@ -46,8 +47,7 @@ def fingerprint(file: Path, function: str, own_roots: Iterable[Path]) -> str:
 def module_fingerprint(file: Path, own_roots: Iterable[Path]) -> str:
     """SHA-256 over a whole module and what it imports below the roots; see `fingerprint`."""
     roots = [root.resolve() for root in own_roots]
-    body = ast.parse(file.read_text(encoding="utf-8"), str(file)).body
-    files = _own_modules(body, _package_of(file, roots), roots, {file.resolve()})
+    files = _own_modules(_imported_by(file, roots), roots, {file.resolve()})
     digest = hashlib.sha256()
     for module in [file, *sorted(files)]:
         digest.update(module.name.encode() + b"\0" + module.read_bytes())
@@ -115,18 +115,27 @@ def _text(statement: ast.stmt) -> str:
     return ast.dump(statement)
 
 
-def _own_modules(statements: Iterable[ast.AST], package: str, roots: list[Path], seen: set[Path]) -> set[Path]:
-    """Files below the roots that the statements import, and what those import in turn."""
+def _own_modules(imported: Iterable[str], roots: list[Path], seen: set[Path]) -> set[Path]:
+    """Files below the roots that modules of these names are in, and what those import in turn."""
     found: set[Path] = set()
-    for name in _imported(statements, package):
+    for name in imported:
         file = _file_of(name, roots)
         if file is None or file in seen:
             continue
         seen.add(file)
         found.add(file)
-        body = ast.parse(file.read_text(encoding="utf-8"), str(file)).body
-        found |= _own_modules(body, _package_of(file, roots), roots, seen)
+        found |= _own_modules(_imported_by(file, roots), roots, seen)
     return found
+
+
+def _imported_by(file: Path, roots: list[Path]) -> tuple[str, ...]:
+    return _imported_in(file.read_text(encoding="utf-8"), str(file), _package_of(file, roots))
+
+
+@functools.lru_cache(maxsize=1024)
+def _imported_in(source: str, file: str, package: str) -> tuple[str, ...]:
+    """Names that a source imports. Nodes share most of what they import, and parsing it takes much longer than reading it."""
+    return tuple(dict.fromkeys(_imported(ast.parse(source, file).body, package)))
 
 
 def _imported(statements: Iterable[ast.AST], package: str) -> Iterator[str]:

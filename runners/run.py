@@ -10,11 +10,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from schemas.decision import DataDecision, Decision, PushResult
 from schemas.errors import ConfigError, Fault, MetadataError, NodeFailedError
 from schemas.load import LoadedConfig
+
+if TYPE_CHECKING:
+    from runners.local.workers import Workers
 
 __all__ = [
     "EXIT_CODES",
@@ -137,23 +140,27 @@ def run(
         RootLockedError: another run holds the root.
         MetadataError: the store cannot be opened.
     """
-    from components.lineage import writer
-    from components.lineage.reader import Lineage
-    from components.lineage.store import open_store
     from runners.local.lock import exclusive
+    from runners.local.workers import started_early
 
-    options = options or Options()
-    config = loaded.config
+    options, config = options or Options(), loaded.config
     started_ms = time.time_ns() // 1_000_000
-    module = _checked(loaded, root, options)
-    with exclusive(root), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        workers = stack.enter_context(started_early(root, run_id, loaded.folder)) if options.runner == "local" else None
+        from components.lineage import writer
+        from components.lineage.reader import Lineage
+        from components.lineage.store import open_store
+
+        module = _checked(loaded, root, options)
+        stack.enter_context(exclusive(root))
         with _announced(root, run_id):
             store = open_store(config.metadata)
             _refuse_foreign_root(store, root, loaded)
             lineage = Lineage(config.metadata, config.name, store)
             _record_missed_rollbacks(store, loaded)
             prepare = _prepared_tfx_local if options.runner == "tfx-local" else _prepared_local
-            run_nodes = stack.enter_context(prepare(_Job(loaded, module, root, run_id, store, lineage, options)))
+            job = _Job(loaded, module, root, run_id, store, lineage, options, workers)
+            run_nodes = stack.enter_context(prepare(job))
             description = config.model_dump_json(by_alias=True)
             execution = writer.open_run(
                 store, run_id, started_ms, config.name, description, loaded.digest, options.runner
@@ -310,6 +317,7 @@ class _Job:
     store: Any
     lineage: Any
     options: Options
+    workers: Workers | None = None
 
 
 def _session(job: _Job, *, reads_ahead: bool = False) -> Any:
@@ -328,6 +336,7 @@ def _session(job: _Job, *, reads_ahead: bool = False) -> Any:
         from_node=options.from_node,
         accept_without_champion=options.accept_without_champion,
         reads_ahead=reads_ahead,
+        workers=job.workers,
     )
 
 

@@ -26,11 +26,10 @@ from runners.local.choice import FINISHED, Chooser
 from runners.local.engine import Engine, NodeResult, Plan
 from runners.local.graph import Graph, Node, read_graph
 from runners.local.records import Records
-from runners.local.template import Done, Template
+from runners.local.workers import Workers, compiled_in, logs_of
 from schemas.errors import (
     ConfigError,
     Fault,
-    NodeFailedError,
     SatisficeError,
     UserModuleError,
     close_match,
@@ -63,6 +62,7 @@ class Session:
         from_node: id of the node from which on everything has to run; "" for none.
         accept_without_champion: see `components.gate.component.Gate`.
         reads_ahead: whether the source is read while the graph is built.
+        workers: those that were started before; None where none were. They end with the session.
     """
 
     loaded: LoadedConfig
@@ -76,8 +76,9 @@ class Session:
     from_node: str = ""
     accept_without_champion: str = ""
     reads_ahead: bool = False
+    workers: Workers | None = None
     engine: Engine = field(init=False)
-    _workers: _Workers = field(init=False)
+    _workers: Workers = field(init=False)
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
 
     def __enter__(self) -> Self:
@@ -86,7 +87,7 @@ class Session:
         Raises:
             ConfigError: the user's module does not import or lacks a function, or `from_node` is no node.
         """
-        self._workers = _Workers(self)
+        self._workers = self.workers or Workers(self.folder, [str(self.loaded.folder)])
         try:
             self.engine = self._engine(self._graph(self._workers))
         except BaseException:
@@ -119,7 +120,7 @@ class Session:
     @property
     def folder(self) -> Path:
         """Where this run's logs are, a file a node."""
-        return self.root / "logs" / self.run_id
+        return logs_of(self.root, self.run_id)
 
     def log_of(self, node: str) -> Path:
         """The file that takes a node's noise."""
@@ -172,10 +173,10 @@ class Session:
             )
         return graph.downstream(self.from_node)
 
-    def _graph(self, workers: _Workers) -> Graph:
+    def _graph(self, workers: Workers) -> Graph:
         """The compiled pipeline. Compiling takes TFX; what was compiled from the same things before is read back."""
         name = made_of(self.loaded, self.module, self.root, self.accept_without_champion)
-        path = self.root / "cache" / "compiled" / f"{name}.pb"
+        path = compiled_in(self.root) / f"{name}.pb"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             half = path.with_suffix(".half")
@@ -189,7 +190,7 @@ class Session:
         if self.reads_ahead and not ingests_on_beam(config.beam):
             self._ends.enter_context(Ahead(self.root / "ExampleGen", config.data))
 
-    def _build(self, workers: _Workers) -> bytes:
+    def _build(self, workers: Workers) -> bytes:
         arguments = {
             "config": str(self.loaded.file),
             "overrides": self.overrides,
@@ -264,46 +265,6 @@ def why_not_resumed(
             if damage:
                 return f"what {node} had put out is damaged: {damage}"
     return ""
-
-
-class _Workers:
-    """Starts the worker template when the first piece of work comes; a run that reuses everything needs none."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._template: Template | None = None
-
-    def submit(self, work: str, job: str, arguments: dict[str, Any], log: Path) -> None:
-        """Begins a piece of work."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if self._template is None:
-            self._template = Template(log.parent / "template.log", [str(self._session.loaded.folder)])
-        try:
-            self._template.submit(work, job, arguments, log)
-        except BrokenPipeError as error:
-            raise _template_ended(error) from error
-
-    def wait(self, timeout_s: float | None = None) -> Done | None:
-        """The next piece of work that ends.
-
-        Raises:
-            NodeFailedError: the template was killed, and with it all that it ran.
-        """
-        assert self._template is not None
-        try:
-            return self._template.wait(timeout_s)
-        except EOFError as error:
-            raise _template_ended(error) from error
-
-    def close(self, grace_s: float = 0.0) -> None:
-        """Ends every process; see `Template.close`."""
-        if self._template is not None:
-            self._template.close(grace_s)
-
-
-def _template_ended(error: Exception) -> NodeFailedError:
-    remedy = "What had finished is kept: `satisfice run --resume` goes on from there."
-    return NodeFailedError("the worker processes", str(error), remedy=remedy)
 
 
 def _libraries() -> dict[str, str]:

@@ -16,6 +16,7 @@ from components.lineage.store import open_store
 from pipeline.check import check
 from pipeline.user_module import locate_user_module
 from runners.local import session as session_module
+from runners.local import workers as workers_module
 from runners.local.cache import Cache, Ingredients
 from runners.local.records import Records
 from runners.local.session import Session, made_of, why_not_resumed
@@ -88,7 +89,7 @@ class Builds:
 @pytest.fixture
 def builds(monkeypatch) -> Builds:
     counted = Builds()
-    monkeypatch.setattr(session_module, "Template", counted)
+    monkeypatch.setattr(workers_module, "Template", counted)
     return counted
 
 

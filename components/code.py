@@ -47,7 +47,12 @@ def code_fingerprint(*packages: str) -> str:
 
 def library_versions() -> dict[str, str]:
     """Name to version of the libraries on which what a node puts out depends."""
-    return {library: importlib.metadata.version(library) for library in _LIBRARIES}
+    return {library: _version(library) for library in _LIBRARIES}
+
+
+@functools.cache
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
 
 
 def sources_digest() -> str:

@@ -371,10 +371,11 @@ def _stopping(keras: ModuleType, training: TrainingConfig, early: Any) -> list[A
         return []
     watched = config
 
-    def check(_: int, logs: Mapping[str, Any]) -> None:
-        _check_watched(watched, logs)
+    class Checking(keras.callbacks.Callback):  # type: ignore[name-defined]
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            _check_watched(watched, logs or {})
 
-    return [keras.callbacks.LambdaCallback(on_epoch_end=check), early]
+    return [Checking(), early]
 
 
 def _watching(keras: ModuleType, watch: Watch) -> Any:
@@ -411,7 +412,7 @@ def _reporter(keras: ModuleType, training: TrainingConfig, steps: int, *, done: 
     )
 
     class Reporter(keras.callbacks.Callback):  # type: ignore[name-defined]
-        _supports_tf_logs = True
+        _supports_tf_logs = only_counts = True
         done = done_before = 0
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

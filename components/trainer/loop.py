@@ -21,14 +21,17 @@ class Way(Protocol):
     def read(self, batches: tf.data.Dataset) -> Iterator[Any]:
         """An iterator over batches that begin anew where they end, as `train` takes it."""
 
-    def train(self, batches: Iterator[Any], steps: int, told: Any) -> Mapping[str, float]:
+    def reset(self) -> None:
+        """Metrics begin from nothing."""
+
+    def train(self, batches: Iterator[Any], steps: int, told: Any, *, each: bool) -> Mapping[str, float]:
         """Trains on the next batches, from metrics as they are.
 
         Args:
             batches: of `read`.
             steps: how many.
-            told: Keras' `CallbackList`, which hears of the steps that are done. They have no figures: reading them takes
-                all workers.
+            told: Keras' `CallbackList`, which hears of the steps that are done.
+            each: whether it hears of their figures as well; reading them takes all workers, which must agree on it.
 
         Returns:
             The metrics, by name.
@@ -64,7 +67,8 @@ class Loop:
             validation_data: batches of `(features, label)`.
             initial_epoch, epochs: numbers of the first epoch, and of the one after the last.
             steps_per_epoch: batches of an epoch.
-            callbacks: of Keras. They hear of figures when an epoch ends.
+            callbacks: of Keras, the same ones in all workers. They hear of each call of `steps_per_execution` steps, and of
+                the figures so far where one of them would look at these; of a pass of validation as of one call.
 
         Returns:
             Keras' `History`.
@@ -78,12 +82,13 @@ class Loop:
         told = callback.CallbackList([*callbacks, history], model=model, epochs=epochs, steps=steps, verbose=0)
         model.stop_training = False
         batches = self._way.read(train.repeat())
+        each = any(_looks_at_steps(one, callback.Callback) for one in callbacks)
         told.on_train_begin()
         logs: dict[str, float] = {}
         for epoch in range(initial_epoch, epochs):
-            model.reset_metrics()
+            self._way.reset()
             told.on_epoch_begin(epoch)
-            logs = {**self._way.train(batches, steps, told), **self._validated(validation_data, told)}
+            logs = {**self._way.train(batches, steps, told, each=each), **self._validated(validation_data, told)}
             told.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
@@ -93,10 +98,31 @@ class Loop:
         return history
 
     def _validated(self, validation_data: tf.data.Dataset, told: Any) -> dict[str, float]:
+        steps = int(validation_data.cardinality())
         told.on_test_begin()
+        if steps:
+            told.on_test_batch_begin(0)
         found = self._way.evaluate(validation_data)
+        if steps:
+            told.on_test_batch_end(steps - 1, {**found})
         told.on_test_end({**found})
         return {f"val_{name}": value for name, value in found.items()}
+
+
+def _looks_at_steps(callback: Any, base: Any) -> bool:
+    """Whether a callback of Keras may look at the figures of a step; `base` is Keras' own class of callbacks.
+
+    Keras' own that write or save do not where they are to do so once an epoch; one of ours that counts alone says so.
+    """
+    if getattr(callback, "only_counts", False) or "epoch" in (
+        getattr(callback, "save_freq", ""),
+        getattr(callback, "update_freq", ""),
+    ):
+        return False
+    return any(
+        getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
+        for name in ("on_batch_end", "on_train_batch_end")
+    )
 
 
 def build_under(strategy: Any, model: Any, spec: Any) -> None:

@@ -176,7 +176,7 @@ class _Keeping:
 
 def _keeper(keras: ModuleType, keeping: _Keeping) -> Any:
     class Keeper(keras.callbacks.Callback):  # type: ignore[name-defined]
-        _supports_tf_logs = True  # looks at no figure of a step, so that nothing waits for the device
+        _supports_tf_logs = only_counts = True  # looks at no figure of a step, so that nothing waits for the device
         epoch = offset = 0
 
         def on_train_begin(self, logs: Any = None) -> None:

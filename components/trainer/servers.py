@@ -55,25 +55,32 @@ class Served:
         """As they are: the chief hands them out."""
         return iter(batches)
 
-    def train(self, batches: Iterator[Any], steps: int, told: Any) -> dict[str, float]:
+    def reset(self) -> None:
+        """See `loop.Way`. What workers answer is added up here; the metrics' variables on the servers are not used."""
+        if self._tally is None:
+            self._model.reset_metrics()
+        else:
+            self._tally.reset()
+
+    def train(self, batches: Iterator[Any], steps: int, told: Any, *, each: bool) -> dict[str, float]:
         """Hands out the batches of an epoch and waits for all of them; see `loop.Way`.
 
         Raises:
             SatisficeError: the workers report other rows than they were sent.
         """
         model, coordinator = self._model, self._scope.coordinator
-        at_once = max(1, min(int(model.steps_per_execution), steps // (_CALLS * self._scope.workers)))
         size = tf.constant(self._batch_size, tf.int64)
         waiting: deque[_Call] = deque()
         done = sent = 0
 
         def finish() -> int:
             now = done + self._finished(waiting.popleft())
-            told.on_train_batch_end(now - 1)
+            told.on_train_batch_end(now - 1, self._figures() if each else None)
             return now
 
-        while sent < steps and not model.stop_training:
-            count = min(at_once, steps - sent)
+        for count in _shares(steps, int(model.steps_per_execution), self._scope.workers):
+            if model.stop_training:
+                break
             told.on_train_batch_begin(sent)
             batch = _joined(list(itertools.islice(batches, count)))
             waiting.append(_Call(count, int(batch[1].shape[0]), coordinator.schedule(self._call, args=(*batch, size))))
@@ -83,15 +90,19 @@ class Served:
         while waiting:
             done = finish()
         coordinator.join()
-        if self._tally is not None:
-            self._tally.settle()
-        return {name: float(value) for name, value in model.get_metrics_result().items()}
+        return self._figures()
 
     def evaluate(self, batches: tf.data.Dataset) -> dict[str, float]:
         """The chief's own reckoning, on a copy of the weights; see `loop.Way`."""
         self._beside.set_weights(self._model.get_weights())
         found: dict[str, float] = self._beside.evaluate(batches, verbose=0, return_dict=True)
         return found
+
+    def _figures(self) -> dict[str, float]:
+        """The metrics over the rows that are done."""
+        if self._tally is not None:
+            return self._tally.figures()
+        return {name: float(value) for name, value in self._model.get_metrics_result().items()}
 
     def _finished(self, call: _Call) -> int:
         """Waits for a worker; the number of batches."""
@@ -106,6 +117,25 @@ class Served:
         if self._tally is not None:
             self._tally.add(added)
         return call.steps
+
+
+def _shares(steps: int, most: int, workers: int) -> list[int]:
+    """How many steps each call of an epoch makes: as many calls for each worker, `_CALLS` at least, the larger ones first.
+
+    So none trains alone at the end while the others have nothing left to do.
+
+    Args:
+        steps: of the epoch.
+        most: that a call may make.
+        workers: that take the calls.
+
+    >>> _shares(10, 10, 2), _shares(8, 10, 1), _shares(7, 2, 2), _shares(3, 10, 2), _shares(100, 10, 3)[:4]
+    ([3, 3, 2, 2], [4, 4], [2, 2, 2, 1], [1, 1, 1], [9, 9, 9, 9])
+    """
+    rounds = max(_CALLS, -(-steps // (most * workers)))
+    calls = min(steps, rounds * workers)
+    size, more = divmod(steps, calls)
+    return [size + (call < more) for call in range(calls)]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ has added; whoever called adds it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from schemas.errors import SatisficeError
 
-__all__ = ["Tally", "stepping"]
+__all__ = ["Tally", "figures_with", "stepping"]
 
 
 class Tally:
@@ -76,11 +76,26 @@ class Tally:
         for total, one in zip(self._sums, answered, strict=True):
             np.add(total, one, out=total)
 
+    def figures(self) -> dict[str, float]:
+        """The metrics of what was added, by name; their variables stay as they are, wherever they lie."""
+        return figures_with(self._keras, self._model, zip(self._variables, self._sums, strict=True))
+
+    def reset(self) -> None:
+        """Forgets what was added."""
+        for total in self._sums:
+            total[...] = 0
+
     def settle(self) -> None:
         """Gives the metrics what was added since the last time."""
         for variable, total in zip(self._variables, self._sums, strict=True):
             variable.assign(variable.numpy() + total)
-            total[...] = 0
+        self.reset()
+
+
+def figures_with(keras: ModuleType, model: Any, values: Iterable[tuple[Any, npt.NDArray[Any]]]) -> dict[str, float]:
+    """The metrics of a Keras 3 model by name, as they would be if their variables had these values."""
+    with keras.StatelessScope(state_mapping=list(values)):
+        return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 
 def stepping(step: Callable[[Any], Any], tally: Tally | None) -> Callable[[Any], list[Any]]:

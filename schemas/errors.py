@@ -121,6 +121,11 @@ class SatisficeError(Exception):
         text = "; ".join(parts)
         super().__init__(f"{text.removesuffix('.')}. {remedy}" if remedy else text)
 
+    def say_instead(self, words: str, instead: str) -> None:
+        """Puts other words into the message: a place that is gone when it is read has another name."""
+        self.remedy = self.remedy.replace(words, instead)
+        self.args = tuple(one.replace(words, instead) if isinstance(one, str) else one for one in self.args)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by its fields, so that an error crosses from a worker process whole."""
         return _revive, (type(self), self.args, self.__dict__)

@@ -23,6 +23,7 @@ from components.trainer.export import raw_spec_of, save
 from components.trainer.fit import Course, Fitted, fit, keras_for, seeded
 from components.trainer.golden import first_records, write_requests
 from components.trainer.inputs import VALIDATION_ROWS, Layout, block_rows, dataset, layout_of
+from components.trainer.kept_logs import logs_kept
 from components.trainer.kubernetes_run import Errand, check_on_volume, run_in_kubernetes
 from components.trainer.member import as_work
 from components.trainer.preprocessing import Preprocessing
@@ -98,11 +99,12 @@ def run_fn(fn_args: Any) -> None:
         train(fn_args, plan)
         return
     run_dir = _made(Path(fn_args.model_run_dir))
-    if training.kubernetes is None:
-        work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
-        losses = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
-    else:
-        losses = _in_pods(fn_args, plan, training.kubernetes, run_dir)
+    with logs_kept(run_dir / "workers"):
+        if training.kubernetes is None:
+            work = {**as_work(fn_args, sys.path), "plan": plan.as_dict()}
+            losses = run_cluster(plan, work, run_dir / "workers", [sys.executable, "-m", "components.trainer.member"])
+        else:
+            losses = _in_pods(fn_args, plan, training.kubernetes, run_dir)
     record = json.loads((run_dir / TRAINING_FILE).read_text(encoding="utf-8"))
     usage = {file.name.removesuffix(_USAGE): json.loads(file.read_text(encoding="utf-8"))
              for file in sorted((run_dir / "workers").glob(f"*{_USAGE}"))}  # fmt: skip

@@ -231,9 +231,11 @@ def _files(pattern: str) -> list[str]:
 
 
 def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
-    places = [("(pipeline root)", root)]
-    if not is_remote(config.push.serving.base_path):
-        places.insert(0, ("push.serving.base_path", Path(config.push.serving.base_path)))
+    pushes = {"push.serving.base_path": config.push.serving.base_path}
+    if config.push.edge:
+        pushes["push.edge.base_path"] = config.push.edge.base_path
+    places = [(key, Path(base_path)) for key, base_path in pushes.items() if not is_remote(base_path)]
+    places.append(("(pipeline root)", root))
     if config.metadata.sqlite:
         places.append(("metadata.sqlite.path", Path(config.metadata.sqlite.path).parent))
     for key, folder in places:

@@ -374,8 +374,19 @@ def serve(  # noqa: PLR0913 - one argument for each option
         typer.Option(metavar="FILE", help="A models.config, read again when it changes, instead of CONFIG's."),
     ] = None,
     poll: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Between two looks at the directories; 0 looks once.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Between two looks at the directories; 0 looks once. [default: 1, and 10 for a bucket]",
+        ),
+    ] = None,
+    mirror: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Into which versions come from a bucket. [default: mirror below the pipeline root]"
+        ),
+    ] = None,
     load_retries: Annotated[
         int,
         typer.Option(min=0, help="With --strict: further attempts, a minute apart, at a version that does not load."),
@@ -393,11 +404,14 @@ def serve(  # noqa: PLR0913 - one argument for each option
     For development, CI and small production.
     """
     with _errors(as_json, debug):
-        from runners.serving import ServeOptions, tls_files
+        from runners.serving import BUCKET_POLL_S, ServeOptions, tls_files
         from runners.serving import serve as serve_models
 
         tls = tls_files(tls_key, tls_cert, client_ca)
-        options = ServeOptions(host, grpc_port, rest_port, strict, models_config, poll, tls, client_ca, load_retries)
+        polls = (1.0, BUCKET_POLL_S) if poll is None else (poll, poll)
+        options = ServeOptions(
+            host, grpc_port, rest_port, strict, models_config, polls[0], tls, client_ca, load_retries, polls[1], mirror
+        )
         serve_models(config, options, as_json=as_json)
 
 

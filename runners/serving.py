@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -21,7 +21,9 @@ from schemas.load import load_config
 from serving.client import Client, GrpcClient, Predictions, RestClient, read_rows, to_batches
 from serving.store import is_remote
 
-__all__ = ["PredictOptions", "ServeOptions", "predict", "serve", "tls_files"]
+__all__ = ["BUCKET_POLL_S", "PredictOptions", "ServeOptions", "predict", "serve", "tls_files"]
+
+BUCKET_POLL_S = 10.0
 
 _NOT_LOOPBACK = "everyone who can reach this address can ask the model: there is no authentication"
 
@@ -36,6 +38,8 @@ class ServeOptions:
         strict: TF Serving's exact behaviour.
         models_config: a models.config in the place of what the configuration says; None for the latter.
         poll_s: seconds between two looks at the directories.
+        bucket_poll_s: seconds between two looks into a bucket, each of which costs money.
+        mirror: folder into which base paths in a bucket are followed; None for one below the pipeline root.
         tls: key and certificate for gRPC; None for none.
         client_ca: of the clients' certificates; None asks for none.
         load_retries: further attempts at a version that does not load, where the server is strict.
@@ -50,6 +54,8 @@ class ServeOptions:
     tls: tuple[Path, Path] | None = None
     client_ca: Path | None = None
     load_retries: int = 5
+    bucket_poll_s: float = BUCKET_POLL_S
+    mirror: Path | None = None
 
 
 def tls_files(key: Path | None, certificate: Path | None, client_ca: Path | None) -> tuple[Path, Path] | None:
@@ -78,21 +84,18 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
     Raises:
         SatisficeError: a port is taken, or a model does not load where the server is strict.
     """
-    loaded = load_config(config).config
-    if is_remote(loaded.push.serving.base_path):
-        fault = Fault(
-            "push.serving.base_path",
-            "is in a bucket, which the embedded server cannot watch",
-            "a directory, or a server of your own on the bucket",
-            loaded.push.serving.base_path,
-        )
-        raise ConfigError(str(config), [fault])
+    found = load_config(config)
+    loaded = found.config
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from runners.run import default_root
     from serving.server.app import ModelServer
 
-    models = _models(loaded)
+    mirrors = {} if options.models_config else _mirrors(loaded, options.mirror or default_root(found) / "mirror")
+    models = _models(loaded, mirrors)
+    for mirror in mirrors.values():
+        mirror.begin()
     watch = _label_watch(loaded, models, options)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -102,9 +105,13 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
     with server:
         if watch:
             watch.start(server.manager, server.take, options.poll_s)
+        for mirror in mirrors.values():
+            mirror.start(options.bucket_poll_s)
         if not stop.is_set():
             _announce(server, [model.name for model in models], options, as_json=as_json)
         stop.wait()
+        for mirror in mirrors.values():
+            mirror.stop()
         if watch:
             watch.stop()
 
@@ -116,7 +123,25 @@ def _label_watch(config: PipelineConfig, models: list[Any], options: ServeOption
     if options.models_config:
         return None
     configured = config.serving.labels if config.serving else {}
-    return LabelWatch(Path(config.push.serving.base_path), configured, models, strict=options.strict)
+    return LabelWatch(models[0].base_path, configured, models, strict=options.strict)
+
+
+def _mirrors(config: PipelineConfig, folder: Path) -> dict[str, Any]:
+    """What follows the base paths that are in a bucket, by base path."""
+    labels = config.serving.labels if config.serving else {}
+    wanted = {config.name: (config.push.serving.base_path, labels)}
+    if config.push.edge:
+        wanted[f"{config.name}-edge"] = (config.push.edge.base_path, {})
+    remote = {name: one for name, one in wanted.items() if is_remote(one[0])}
+    if not remote:
+        return {}
+    from serving.store.cloud import CloudVersionStore
+    from serving.store.mirror import Mirror, free_folder
+
+    return {
+        base_path: Mirror(CloudVersionStore(base_path), free_folder(folder, name), named)
+        for name, (base_path, named) in remote.items()
+    }
 
 
 def _stop_on(stop: threading.Event, server: Any) -> None:
@@ -126,12 +151,15 @@ def _stop_on(stop: threading.Event, server: Any) -> None:
     server.stop()
 
 
-def _models(config: PipelineConfig) -> list[Any]:
+def _models(config: PipelineConfig, mirrors: Mapping[str, Any]) -> list[Any]:
     from serving.server.config import ModelConfig
 
-    models = [ModelConfig(config.name, Path(config.push.serving.base_path))]
+    def folder(base_path: str) -> Path:
+        return mirrors[base_path].folder if base_path in mirrors else Path(base_path)
+
+    models = [ModelConfig(config.name, folder(config.push.serving.base_path))]
     if config.push.edge:
-        models.append(ModelConfig(f"{config.name}-edge", Path(config.push.edge.base_path)))
+        models.append(ModelConfig(f"{config.name}-edge", folder(config.push.edge.base_path)))
     return models
 
 

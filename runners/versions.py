@@ -306,25 +306,18 @@ def fsck(
 ) -> None:
     """Find what is wrong with the base path and what TF Serving makes of it: exit code 1 where there are errors."""
     with errors(as_json, debug):
-        from serving.store import find, find_in_bucket, is_remote, repair
+        from serving.store import find, find_in_bucket, is_remote, repair, repair_in_bucket
 
         place = _Place.of(config, overrides, payload)
         remote = is_remote(place.base_path)
-        if remote and mend:
-            raise _usage(
-                "--repair", "moves directories, and the base path is in a bucket", "fsck alone", place.base_path
-            )
-        if remote:
-            mended, left = [], find_in_bucket(place.store)
-        elif mend:
+        mended = []
+        if mend:
             opened = place.open_lineage()
-            mended = repair(place.store)
+            mended = repair_in_bucket(place.store) if remote else repair(place.store)
             done = tuple(f"{finding.path}: {what}" for finding, what in mended if what)
             if done:
                 place.record(opened, by or _me(), "repair", reason=reason, done=done)
-            left = find(place.base_path)
-        else:
-            mended, left = [], find(place.base_path)
+        left = find_in_bucket(place.store) if remote else find(place.base_path)
         _tell_findings(place.base_path, mended, left, payload, as_json=as_json)
         wrong = any(finding.severity == "error" for finding in left)
     raise typer.Exit(1 if wrong else 0)

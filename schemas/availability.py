@@ -55,15 +55,14 @@ def _is_no_store(path: str) -> bool:
 
 
 _LOCAL = "a path on this machine"
+_STORE = f"{_LOCAL}, or gs://BUCKET"
 
 LATER: tuple[Later, ...] = (
     Later("data.source.format", "Avro and BigQuery", ("csv", "parquet", "arrow", "tfrecord")),
     Later("data.source.path", "remote data", refuses=_is_remote, instead=_LOCAL),
-    Later("push.edge.base_path", "remote stores of files for devices", refuses=_is_remote, instead=_LOCAL),
     Later("data.schema", "remote schemas", refuses=_is_remote, instead=_LOCAL),
-    Later(
-        "push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=f"{_LOCAL}, or gs://BUCKET"
-    ),
+    Later("push.serving.base_path", "remote stores of versions", refuses=_is_no_store, instead=_STORE),
+    Later("push.edge.base_path", "remote stores of versions", refuses=_is_no_store, instead=_STORE),
 )
 
 

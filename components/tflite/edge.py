@@ -5,6 +5,7 @@ Which file devices have is a matter of the lineage's push records, as for the Sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from schemas.decision import Decision
 from schemas.errors import NotAPayloadError
 from schemas.tflite import EXPORT_FILE, Export, VariantRecord
 from serving import payload
-from serving.store import VersionStore
+from serving.store import is_remote, open_versions
 
 __all__ = ["Devices", "Found", "devices_of", "find", "for_devices", "push_file", "push_state", "vocabularies_of"]
 
@@ -79,17 +80,24 @@ class Devices:
         return "not there" if self.why_not else self.digest
 
 
-def devices_of(pushed: Any | None) -> Devices | None:
+def devices_of(pushed: Any | None, scratch: Path | None = None) -> Devices | None:
     """The file that a push record tells of; None where there is no record.
 
     Args:
         pushed: from `find`.
+        scratch: folder for a copy of a file that is in a bucket; None where the file itself is not wanted.
+
+    Raises:
+        StoreError: it is in a bucket that cannot be read.
     """
     if pushed is None:
         return None
     told = pushed.custom_properties
     digest, version = told["digest"].string_value, int(told["version"].int_value)
-    path = Path(told["base_path"].string_value, str(version), payload.TFLITE_NAME)
+    base_path = told["base_path"].string_value
+    if is_remote(base_path):
+        return _devices_in_bucket(base_path, digest, version, scratch)
+    path = Path(base_path, str(version), payload.TFLITE_NAME)
     try:
         found = payload.digest(path)
     except NotAPayloadError as error:
@@ -97,11 +105,25 @@ def devices_of(pushed: Any | None) -> Devices | None:
     return Devices(path, digest, version, "" if found == digest else f"{path} holds other bytes than were pushed")
 
 
+def _devices_in_bucket(base_path: str, digest: str, version: int, scratch: Path | None) -> Devices:
+    place = f"{base_path}/{version}/{payload.TFLITE_NAME}"
+    content = open_versions(base_path).read(version, Path(payload.TFLITE_NAME))
+    path = (scratch or Path()) / payload.TFLITE_NAME
+    if content is None:
+        return Devices(path, digest, version, f"{place} does not exist")
+    sha256 = hashlib.sha256(content).hexdigest()
+    if payload.digest_of([payload.PayloadFile(payload.TFLITE_NAME, len(content), sha256)]) != digest:
+        return Devices(path, digest, version, f"{place} holds other bytes than were pushed")
+    if scratch is not None:
+        path.write_bytes(content)
+    return Devices(path, digest, version)
+
+
 def push_state(decision: Decision, base_path: str) -> str:
     """As `components.pusher.publish.served_state`, for the edge directory; "" where no file is made."""
     if decision.edge is None:
         return ""
-    return served_state(_of_file(decision), VersionStore(base_path))
+    return served_state(_of_file(decision), open_versions(base_path))
 
 
 def push_file(decision: Decision, file: Path, edge: EdgeConfig, provenance: Mapping[str, str]) -> PushRecord:
@@ -117,7 +139,7 @@ def push_file(decision: Decision, file: Path, edge: EdgeConfig, provenance: Mapp
         DigestMismatchError: the file's bytes are not the ones that were measured.
         StoreError: the store cannot publish; nothing half-written is visible.
     """
-    return push(_of_file(decision), file, VersionStore(edge.base_path), provenance, edge.keep_versions)
+    return push(_of_file(decision), file, open_versions(edge.base_path), provenance, edge.keep_versions)
 
 
 def for_devices(

@@ -1,6 +1,7 @@
 """The `TFLiteEvaluator` node."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,11 @@ class Executor(base_executor.BaseExecutor):
             raw_types_of(schema),
         )
         pushed = input_dict.get("devices") or [None]
-        devices = devices_of(pushed[0].mlmd_artifact if pushed[0] else None)
-        whole = devices is not None and not devices.why_not
-        champion = Subject(devices.path, devices.digest) if devices and whole else None
-        figures = measure(export, folder, split, champion, exec_properties["machine"])
+        with tempfile.TemporaryDirectory(prefix="satisfice-devices-") as scratch:
+            devices = devices_of(pushed[0].mlmd_artifact if pushed[0] else None, Path(scratch))
+            whole = devices is not None and not devices.why_not
+            champion = Subject(devices.path, devices.digest) if devices and whole else None
+            figures = measure(export, folder, split, champion, exec_properties["machine"])
         if devices and devices.why_not:
             figures = figures.model_copy(update={"why_no_champion": devices.why_not})
         output = artifact_utils.get_single_instance(output_dict["profile"])

@@ -31,6 +31,7 @@ __all__ = [
     "labels_of",
     "open_versions",
     "repair",
+    "repair_in_bucket",
     "version_number",
 ]
 
@@ -47,3 +48,12 @@ def open_versions(base_path: str) -> VersionStore:
     from serving.store.cloud import CloudVersionStore
 
     return CloudVersionStore(base_path)
+
+
+def repair_in_bucket(store: VersionStore) -> list[tuple[Finding, str]]:
+    """As `repair`, of a base path in a bucket."""
+    from serving.store.cloud import CloudVersionStore
+    from serving.store.cloud_repair import repair_in_bucket as mend
+
+    assert isinstance(store, CloudVersionStore)
+    return mend(store)

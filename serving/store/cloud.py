@@ -10,7 +10,8 @@ service checks and carries out in one step:
   whoever takes a numbered folder for a version only where that object is there never sees a part of one. TF Serving itself
   takes any numbered folder, tries to load it, fails, and tries again: let it retry at least once, or load specific versions.
 - Pins, labels and refusals are one object, replaced only in the generation that was read.
-- A version is removed from `saved_model.pb` on. What a publisher left that died is removed by a later act, when its claim is
+- A version is removed from `saved_model.pb` on. A repair (`serving.store.cloud_repair`) copies what it takes out of the way
+  first, and removes exactly the generation that it has copied. What a publisher left that died is removed by a later act, when its claim is
   a day older than the newest object, by the service's clock.
 
 What is written here was run against a fake of the service's JSON interface (`tests/serving/store/fake_gcs.py`), and never
@@ -20,6 +21,7 @@ object by object. On NFS, SMB or Lustre take the store on disk, whose lock and c
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mimetypes
 import time
@@ -36,17 +38,17 @@ from schemas.errors import DigestMismatchError, StoreBusyError, StoreError
 from serving.payload import TFLITE_NAME, PayloadFile, digest_of, kind
 from serving.store.disk import FileSystem, gist
 from serving.store.lock import Held
-from serving.store.names import INNER, version_number
+from serving.store.names import ASIDE, INNER, version_number
 from serving.store.read import Version, difference
 from serving.store.records import Manifest, Marks, Refusal, Rollback
 from serving.store.versions import LabelMove, Published, VersionStore
 
-__all__ = ["SCHEME", "CloudVersionStore"]
+__all__ = ["LAST", "SCHEME", "CloudVersionStore", "ConflictError"]
 
 SCHEME = "gs://"
 Done = TypeVar("Done")
 
-_LAST = ("saved_model.pb", "saved_model.pbtxt", TFLITE_NAME)
+LAST = ("saved_model.pb", "saved_model.pbtxt", TFLITE_NAME)
 """What makes a folder a model; made last, removed first."""
 
 _SHA256 = "sha256"
@@ -56,7 +58,7 @@ _PAUSE_S = 0.02
 _ABANDONED = timedelta(days=1)
 
 
-class _ConflictError(Exception):
+class ConflictError(Exception):
     """Another publisher was quicker: what was decided on is to be looked at again."""
 
 
@@ -115,7 +117,7 @@ class CloudVersionStore(VersionStore):
         return self._entries_of(self._objects())
 
     def _entries_of(self, objects: Mapping[str, Any]) -> list[tuple[int, str]]:
-        found = {name.partition("/")[0] for name in objects if name.partition("/")[2] in _LAST}
+        found = {name.partition("/")[0] for name in objects if name.partition("/")[2] in LAST}
         numbered = [(number, name) for name in found if (number := version_number(name)) is not None]
         return sorted(numbered, key=_largest_first)
 
@@ -128,7 +130,7 @@ class CloudVersionStore(VersionStore):
     def what_is(self, name: str) -> Literal["model", "file", "folder"]:
         """See `StoreReader.what_is`."""
         objects = self._objects()
-        if any(f"{name}/{file}" in objects for file in _LAST):
+        if any(f"{name}/{file}" in objects for file in LAST):
             return "model"
         return "file" if name in objects else "folder"
 
@@ -194,7 +196,15 @@ class CloudVersionStore(VersionStore):
         """The largest number ever claimed; None where there was none."""
         objects = self._objects()
         claimed = self._numbers_of(objects, self.manifests) + self._numbers_of(objects, self.removed_manifests)
-        return max(claimed, default=None)
+        return max([*claimed, *self._aside_of(objects)], default=None)
+
+    def _aside_of(self, objects: Mapping[str, Any]) -> Iterator[int]:
+        """The versions whose manifests a repair moved aside: `.satisfice/aside/TIME/7.json`."""
+        within = PurePosixPath(INNER, ASIDE)
+        for path in map(PurePosixPath, objects):
+            number = version_number(path.stem)
+            if number is not None and path.suffix == ".json" and path.parent.parent == within:
+                yield number
 
     def marks(self) -> Marks:
         """The pins, labels and refusals."""
@@ -210,14 +220,15 @@ class CloudVersionStore(VersionStore):
                 str(self.inner / "marks.json"),
                 f"cannot be read: {gist(error)}",
                 expected="the pins, labels and refused digests of this base path",
-                remedy="Bring an older generation of the object back, or remove it: all marks are lost then.",
+                remedy="Bring an older generation of the object back; or `satisfice fsck --repair` puts it aside and makes a new"
+                " one of what the manifests tell.",
             ) from error
 
     def verify(self, version: int) -> None:
         """Download every object of a version and compare its bytes; see `StoreReader.verify`."""
         manifest = self.manifest(version)
         found = []
-        for name, blob in sorted(self._of_version(version).items()):
+        for name, blob in sorted(self._files_of_version(version).items()):
             with self._asked(f"read {name}"):
                 content = blob.download_as_bytes()
             found.append(PayloadFile(name, len(content), hashlib.sha256(content).hexdigest()))
@@ -232,9 +243,43 @@ class CloudVersionStore(VersionStore):
         """Compare sizes, and the sums that were written beside the objects: who replaces an object loses them."""
         found = tuple(
             PayloadFile(name, _size(blob) or 0, (blob.metadata or {}).get(_SHA256, ""))
-            for name, blob in sorted(self._of_version(version).items())
+            for name, blob in sorted(self._files_of_version(version).items())
         )
         self._refuse_difference(self.manifest(version), found)
+
+    def fetch(self, version: int, file: PayloadFile, target: Path) -> None:
+        """Download one file of a version, and make sure that it holds the bytes of its manifest.
+
+        Args:
+            version: its number.
+            file: as the manifest has it.
+            target: where to, on this machine; a file that is there is replaced.
+
+        Raises:
+            DigestMismatchError: it holds other bytes, or is gone.
+            StoreError: the service cannot be asked.
+            OSError: the disk refuses.
+        """
+        from google.api_core.exceptions import NotFound
+
+        blob = self._blob(self.base_path / str(version) / file.path)
+        held: tuple[PayloadFile, ...] = ()
+        with target.open("w+b") as opened, self._asked(f"read {blob.name}"):
+            try:
+                blob.download_to_file(opened)
+            except NotFound:
+                pass
+            else:
+                opened.seek(0)
+                content = hashlib.file_digest(opened, "sha256")
+                held = (PayloadFile(file.path, opened.tell(), content.hexdigest()),)
+        differs = difference((file,), held)
+        if differs:
+            raise DigestMismatchError(
+                str(self.base_path / str(version) / file.path),
+                f"{differs[1]}, so version {version} no longer is what was published",
+                remedy="Push the payload again: it gets a new version.",
+            )
 
     def _refuse_difference(self, manifest: Manifest, found: tuple[PayloadFile, ...]) -> None:
         differs = difference(manifest.files, found)
@@ -292,7 +337,7 @@ class CloudVersionStore(VersionStore):
         for _ in range(_TRIES):
             try:
                 return act(*args, **more)
-            except _ConflictError:
+            except ConflictError:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(_PAUSE_S)
@@ -347,9 +392,9 @@ class CloudVersionStore(VersionStore):
         try:
             if marks is not None:
                 self._note_marks(marks)
-            for file in sorted(contents, key=lambda one: one.path in _LAST):
+            for file in sorted(contents, key=lambda one: one.path in LAST):
                 self._put(number, file, source)
-        except (_ConflictError, StoreError):
+        except (ConflictError, StoreError):
             self._discard(number)
             raise
         return manifest
@@ -363,7 +408,7 @@ class CloudVersionStore(VersionStore):
             with self._asked("look who has the number"):
                 found = self._bucket.get_blob(blob.name)
             if found is None or (found.metadata or {}).get(_CLAIM) != token:
-                raise _ConflictError
+                raise ConflictError
 
     def _put(self, number: int, file: PayloadFile, source: Path) -> None:
         """Make one object of a version, and make sure that it holds the bytes that were measured."""
@@ -413,7 +458,7 @@ class CloudVersionStore(VersionStore):
     def _discard(self, version: int) -> None:
         """Remove a version, from what makes it one on, and file its manifest with the removed ones."""
         objects = self._of_version(version)
-        for name in sorted(objects, key=lambda one: one not in _LAST):
+        for name in sorted(objects, key=lambda one: one not in LAST):
             self._delete(objects[name])
         found = self._read(self.manifest_path(version))
         if found is not None:
@@ -441,7 +486,7 @@ class CloudVersionStore(VersionStore):
         blob = self._blob(self.inner / "marks.json")
         text, seen = marks.model_dump_json(indent=1), self._marks_generation
         if not self._made(blob, lambda: blob.upload_from_string(text, "application/json", if_generation_match=seen)):
-            raise _ConflictError
+            raise ConflictError
 
     def _replace(self, path: Path, text: str) -> None:
         blob = self._blob(path)
@@ -469,6 +514,11 @@ class CloudVersionStore(VersionStore):
         """The objects of a version, by their names in it."""
         within = f"{version}/"
         return {name.removeprefix(within): one for name, one in self._objects().items() if name.startswith(within)}
+
+    def _files_of_version(self, version: int) -> dict[str, Any]:
+        """The same without the empty objects that some tools make for a folder."""
+        found = self._of_version(version).items()
+        return {name: blob for name, blob in found if name and not name.endswith("/")}
 
     def _manifest_in(self, folder: Path, version: int) -> Manifest | None:
         path = folder / f"{version}.json"
@@ -519,7 +569,7 @@ class CloudVersionStore(VersionStore):
         try:
             yield
         except (GoogleAPIError, GoogleAuthError, RequestException, OSError) as error:
-            if isinstance(error, StoreError):
+            if isinstance(error, StoreError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise StoreError(
                 str(self.base_path),

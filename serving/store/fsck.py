@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -80,7 +80,7 @@ def find(base_path: str | os.PathLike[str], *, alone: bool = False) -> list[Find
 
 
 def find_in_bucket(reader: StoreReader) -> list[Finding]:
-    """The same of a base path in a bucket, where nothing is staged, moved aside or locked, and so nothing is repaired.
+    """The same of a base path in a bucket, where nothing is staged and nothing locked.
 
     Args:
         reader: of the base path.
@@ -88,8 +88,7 @@ def find_in_bucket(reader: StoreReader) -> list[Finding]:
     Raises:
         StoreError: the bucket cannot be read.
     """
-    found = [*_entries(reader), *_manifests(reader, busy=False), *_under_way(reader), *_records(reader)]
-    return _sorted([replace(one, repair="") for one in found])
+    return _sorted([*_entries(reader), *_manifests(reader, busy=False), *_under_way(reader), *_records(reader)])
 
 
 def _sorted(found: list[Finding]) -> list[Finding]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from serving.store.fsck import Finding, find
 from serving.store.names import ASIDE, version_number
+from serving.store.read import StoreReader
 from serving.store.records import Marks, Refusal, State
 from serving.store.writer import StoreWriter
 
-__all__ = ["repair"]
+__all__ = ["refused_by_manifests", "repair"]
 
 
 def repair(store: StoreWriter) -> list[tuple[Finding, str]]:
@@ -92,20 +93,21 @@ class _Repairer(StoreWriter):
 
     def _renew_marks(self, aside: Path) -> str:
         self._move_aside(self.inner / "marks.json", aside)
-        refused = self._refused_by_manifests()
+        refused = refused_by_manifests(self)
         self._note_marks(Marks(refused=refused))
         return f"renewed with {len(refused)} refused digests; pins and labels are lost"
 
-    def _refused_by_manifests(self) -> dict[str, Refusal]:
-        """The digests that were rolled back and not published since; a rollback that was withdrawn changed nothing."""
-        refused: dict[str, Refusal] = {}
-        for manifest in self.all_manifests():
-            if manifest.rollback is not None and manifest.withdrawn is not None:
-                continue
-            refused.pop(manifest.digest, None)
-            left = manifest.rollback
-            if left and left.from_digest and left.from_version is not None and left.from_digest != manifest.digest:
-                refused[left.from_digest] = Refusal(
-                    by=left.by, at=manifest.published_at, reason=left.reason, version=left.from_version
-                )
-        return refused
+
+def refused_by_manifests(reader: StoreReader) -> dict[str, Refusal]:
+    """The digests that were rolled back and not published since; a rollback that was withdrawn changed nothing."""
+    refused: dict[str, Refusal] = {}
+    for manifest in reader.all_manifests():
+        if manifest.rollback is not None and manifest.withdrawn is not None:
+            continue
+        refused.pop(manifest.digest, None)
+        left = manifest.rollback
+        if left and left.from_digest and left.from_version is not None and left.from_digest != manifest.digest:
+            refused[left.from_digest] = Refusal(
+                by=left.by, at=manifest.published_at, reason=left.reason, version=left.from_version
+            )
+    return refused

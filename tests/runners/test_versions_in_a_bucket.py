@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
 from serving.payload import digest
 from serving.store import open_versions
-from tests.serving.store.fake_gcs import fake_gcs
+from tests.runners.test_serving import serving
+from tests.serving.models import write_savedmodel
+from tests.serving.store.fake_gcs import BASE, fake_gcs
 from tests.workbench import satisfice
-
-BASE = "gs://bucket/models/taxi"
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def shop(fresh_taxi, bucket):
 
 
 def test_commands_on_a_bucket(shop):
-    """List, roll back, pin, label, tell and verify as in a directory; what needs one is refused."""
+    """List, roll back, pin, label, tell and verify as in a directory."""
     done = satisfice("rollback", shop.config, "--to", "1", "--reason", "drill", "--json").json
     assert (done["outcome"], done["version"], done["path"]) == ("pushed", 3, f"{BASE}/3")
     listed = satisfice("versions", shop.config, "--json").json
@@ -50,10 +54,6 @@ def test_commands_on_a_bucket(shop):
         ("rollback", 3),
     ]
     assert satisfice("verify", shop.config).code == 0
-    for command in (("fsck", "--repair"), ("serve",)):
-        refused = satisfice(*command, shop.config)
-        assert refused.code == 2
-        assert "is in a bucket" in refused.err
 
 
 def test_fsck_and_verify_on_a_bucket(shop, bucket):
@@ -64,9 +64,65 @@ def test_fsck_and_verify_on_a_bucket(shop, bucket):
     wrong = satisfice("fsck", shop.config)
     assert wrong.code == 1
     assert f"error     {BASE}/2: saved_model.pb holds other bytes" in wrong.out
-    assert "--repair" not in wrong.out
+    assert "`satisfice fsck --repair` moves aside what does not belong, and deletes nothing." in wrong.out
     assert [one["kind"] for one in satisfice("fsck", shop.config, "--json").json["findings"]] == ["digest_mismatch"]
     verified = satisfice("verify", shop.config)
     assert verified.code == 1
     assert "version 1: every byte as published\nversion 2: " in verified.out
     assert f"{BASE}/2/saved_model.pb: holds other bytes" in verified.out
+
+
+def test_repair_on_a_bucket(shop, bucket):
+    """What does not belong is moved aside, and that stands in the lineage; what is left is whole."""
+    found = bucket.objects["models/taxi/2/saved_model.pb"]
+    bucket.objects["models/taxi/2/saved_model.pb"] = dataclasses.replace(found, content=b"GRAPH 2")
+    mended = satisfice("fsck", shop.config, "--repair", "--by", "ann", "--json")
+    assert mended.code == 0
+    (done,) = mended.json["repaired"]
+    assert (done["kind"], mended.json["findings"]) == ("digest_mismatch", [])
+    assert done["done"].startswith(f"moved to {BASE}/.satisfice/aside/")
+    assert [one["version"] for one in satisfice("versions", shop.config, "--json").json["versions"]] == [1]
+    (act,) = [one for one in satisfice("history", shop.config, "--json").json if one["kind"] == "repair"]
+    assert act["by"] == "ann"
+
+
+def test_serve_from_a_bucket(fresh_taxi, bucket, tmp_path):
+    """What is published there is served, once it is whole, with its labels."""
+    fresh_taxi.edit(lambda raw: raw["push"]["serving"].update(base_path=BASE))
+    store = open_versions(BASE)
+    for number in (1, 2):
+        write_savedmodel(tmp_path / str(number), float(number))
+    store.publish(tmp_path / "1", digest(tmp_path / "1"), {"pipeline": "taxi"})
+    with serving(fresh_taxi.config, "--poll", "0.2") as addresses:
+        assert (addresses["models"], addresses["not_ready"]) == (["taxi"], [])
+        versions = f"http://{addresses['rest']}/v1/models/taxi"
+        assert states(versions) == {"1": "AVAILABLE"}
+        store.begin_label("stable", 1)
+        store.finish_label("stable", 1)
+        assert soon(lambda: answers(f"{versions}/labels/stable/metadata"))
+        store.publish(tmp_path / "2", digest(tmp_path / "2"), {"pipeline": "taxi"})
+        assert soon(lambda: states(versions).get("2") == "AVAILABLE")
+        assert answers(f"{versions}/labels/stable/metadata")
+
+
+def answers(address):
+    """Whether the server has an answer."""
+    try:
+        with urllib.request.urlopen(address, timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return False
+
+
+def states(address):
+    """Version to its state."""
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return {one["version"]: one["state"] for one in json.load(answer)["model_version_status"]}
+
+
+def soon(condition):
+    """Whether something comes to hold within a minute."""
+    deadline = time.monotonic() + 60
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found

@@ -11,6 +11,7 @@ from schemas.config import EdgeConfig
 from schemas.decision import Decision, EdgeDecision
 from schemas.errors import DigestMismatchError
 from serving.store import VersionStore
+from tests.serving.store.fake_gcs import fake_gcs
 
 
 def artifact(pushed, base):
@@ -141,3 +142,23 @@ def test_vocabularies_are_texts_alone(tmp_path):
     (tmp_path / "assets" / "words").write_text("zwei\neins\n", encoding="utf-8")
     (tmp_path / "assets" / "picture").write_bytes(b"\xff\xfe\x00")
     assert vocabularies_of(tmp_path) == {"words": ["zwei", "eins"]}
+
+
+def test_files_in_a_bucket(ladder, tmp_path, monkeypatch):
+    """Pushed once, found again, and brought here where it is to be measured; what is gone or other bytes is said."""
+    base, digest = "gs://bucket/models/taxi", ladder.record.of("int8").digest
+    wanted, edge = decision("push", digest, "int8"), EdgeConfig(base_path="gs://bucket/models/taxi")
+    with fake_gcs() as (bucket, address):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        pushed = push_file(wanted, ladder.file("int8"), edge, {})
+        assert (pushed.result.outcome, pushed.result.destination) == ("pushed", f"{base}/1")
+        assert push_file(wanted, ladder.file("int8"), edge, {}).result.outcome == "already_served"
+        assert push_state(wanted, base) == f"1:{digest}"
+        record = artifact(pushed, base)
+        found = devices_of(record, tmp_path)
+        assert (found.state, found.path.read_bytes()) == (digest, ladder.file("int8").read_bytes())
+        assert devices_of(record).state == digest
+        bucket.make("models/taxi/1/model.tflite", b"other", {}, None)
+        assert devices_of(record).why_not == f"{base}/1/model.tflite holds other bytes than were pushed"
+        del bucket.objects["models/taxi/1/model.tflite"]
+        assert devices_of(record).why_not == f"{base}/1/model.tflite does not exist"

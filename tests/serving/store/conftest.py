@@ -1,12 +1,15 @@
-"""A base path that does not exist yet, and four payloads."""
+"""A base path that does not exist yet, a bucket that holds nothing yet, and four payloads."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serving.store import VersionStore
+from serving.store import VersionStore, open_versions
+from serving.store.cloud import CloudVersionStore
+from tests.serving.store.fake_gcs import BASE, Bucket, fake_gcs
 from tests.serving.store.payloads import publish, saved_model
 
 
@@ -38,3 +41,19 @@ def store(base: Path, models: list[Path]) -> VersionStore:
     for model in models[:3]:
         publish(store, model)
     return store
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """What a fake of Google Cloud Storage holds."""
+    with fake_gcs() as (held, address):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        yield held
+
+
+@pytest.fixture
+def cloud(bucket: Bucket) -> CloudVersionStore:
+    """A store in it, without a version."""
+    found = open_versions(BASE)
+    assert isinstance(found, CloudVersionStore)
+    return found

@@ -22,6 +22,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
 
+BASE = "gs://bucket/models/taxi"
+
 _PAGE = 7
 
 
@@ -68,11 +70,18 @@ class Bucket:
             self.objects[name] = made
             return made
 
-    def remove(self, name: str) -> bool:
+    def remove(self, name: str, match: str | None = None) -> int:
+        """The status that the service answers with."""
         self.before_write(self.writes + 1)
         with self.lock:
+            found = self.objects.get(name)
+            if found is None:
+                return 404
+            if match is not None and int(match) != found.generation:
+                return 412
             self.writes += 1
-            return self.objects.pop(name, None) is not None
+            del self.objects[name]
+            return 204
 
     def folders(self) -> dict[str, list[str]]:
         """What a server lists: the numbered folders, with the names of their objects."""
@@ -117,7 +126,13 @@ class _Handler(BaseHTTPRequestHandler):
         if "/rewriteTo/" in path:
             source, _, target = path.partition("/rewriteTo/")
             with self.bucket.lock:
-                found = self.bucket.objects[unquote(source.partition("/o/")[2])]
+                found = self.bucket.objects.get(unquote(source.partition("/o/")[2]))
+            if found is None:
+                self._refuse(404, "No such object")
+                return
+            if query.get("ifSourceGenerationMatch", str(found.generation)) != str(found.generation):
+                self._refuse(412, "At least one of the pre-conditions you specified did not hold.")
+                return
             name = unquote(target.partition("/o/")[2])
             self._made(name, found.content, json.loads(body or b"{}"), query, rewritten=True)
         elif query["uploadType"] == "multipart":
@@ -144,11 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._made(told["name"], self._body(), told, {"ifGenerationMatch": match} if match else {})
 
     def do_DELETE(self) -> None:
-        path, _ = self._asked()
-        if self.bucket.remove(unquote(path.partition("/o/")[2])):
+        path, query = self._asked()
+        status = self.bucket.remove(unquote(path.partition("/o/")[2]), query.get("ifGenerationMatch"))
+        if status == 204:
             self._answer(204, b"")
         else:
-            self._refuse(404, "No such object")
+            self._refuse(status, "No such object, or a pre-condition that did not hold")
 
     def _made(
         self, name: str, content: bytes, told: dict[str, Any], query: dict[str, str], *, rewritten: bool = False

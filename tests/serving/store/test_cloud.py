@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -19,25 +19,10 @@ from schemas.errors import DigestMismatchError, RolledBackError, StoreError, Sup
 from serving.payload import digest
 from serving.store import VersionStore, find_in_bucket, open_versions
 from serving.store.cloud import CloudVersionStore
-from tests.serving.store.fake_gcs import Bucket, fake_gcs, stalled
+from tests.serving.store.fake_gcs import BASE, Bucket, stalled
 from tests.serving.store.payloads import publish, saved_model
 
 REPOSITORY = Path(__file__).parents[3]
-BASE = "gs://bucket/models/taxi"
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with fake_gcs() as (held, address):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        yield held
-
-
-@pytest.fixture
-def cloud(bucket: Bucket) -> VersionStore:
-    found = open_versions(BASE)
-    assert isinstance(found, CloudVersionStore)
-    return found
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -331,7 +316,7 @@ BUCKET_FAULTS: dict[str, tuple[Callable[[Bucket], None], list[tuple[str, str, st
 
 @pytest.mark.parametrize("fault", BUCKET_FAULTS)
 def test_each_fault_in_a_bucket_is_found(cloud: VersionStore, bucket: Bucket, models: list[Path], fault: str) -> None:
-    """In the words that hold of a directory; none is mended, and none is made by looking."""
+    """In the words that hold of a directory; none is made or mended by looking."""
     for model in models[:3]:
         publish(cloud, model)
     damage, expected = BUCKET_FAULTS[fault]
@@ -341,7 +326,7 @@ def test_each_fault_in_a_bucket_is_found(cloud: VersionStore, bucket: Bucket, mo
     assert [(one.kind, one.path.name) for one in found] == [(kind, name) for kind, name, _ in expected]
     for finding, (_, _, words) in zip(found, expected, strict=True):
         assert words in finding.problem
-        assert (str(finding.path).startswith(f"{BASE}/"), finding.repair) == (True, "")
+        assert str(finding.path).startswith(f"{BASE}/")
     assert bucket.objects == before
 
 

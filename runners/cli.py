@@ -15,7 +15,7 @@ import typer
 from runners.backfill import register as register_backfill
 from runners.ci.commands import register as register_ci
 from runners.command import DEFAULT as _DEFAULT
-from runners.command import Config, Debug, Json, Overrides
+from runners.command import Config, Debug, Json, Overrides, in_either_order
 from runners.command import errors as _errors
 from runners.command import print_json as _print_json
 from runners.deploy import deployments
@@ -200,7 +200,9 @@ def runs(
 
 @app.command()
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or latest.")
+    ] = "latest",
     config: Config = Path(_DEFAULT),
     overrides: Overrides = None,
     every_slice: Annotated[
@@ -211,6 +213,7 @@ def show(
 ) -> None:
     """Show one run: its nodes, their outputs, every gate's verdict, and what was pushed."""
     with _errors(as_json, debug):
+        run_id, config = in_either_order(run_id, config)
         lineage = _lineage(config, overrides)
         found = lineage.run(run_id)
         nodes = lineage.nodes(found)
@@ -274,6 +277,7 @@ def why(
         from runners.why import why as ask
 
         kind = _payload(payload)
+        what, config = in_either_order(what, config)
         found = ask(_lineage(config, overrides), what, kind)
         if kind == "tflite":
             _print_ladder(found.edge(), found.push, as_json=as_json)

@@ -13,7 +13,7 @@ import typer
 
 from schemas.errors import MetadataError, SatisficeError
 
-__all__ = ["DEFAULT", "Config", "Debug", "Json", "Overrides", "errors", "print_json"]
+__all__ = ["DEFAULT", "Config", "Debug", "Json", "Overrides", "errors", "in_either_order", "print_json"]
 
 DEFAULT = "satisfice.yaml"
 
@@ -23,6 +23,21 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=2. Repeatable.")
 ]
+
+
+def in_either_order(what: str, config: Path) -> tuple[str, Path]:
+    """What is asked for, and the configuration, where either may come first: `why taxi.yaml 3` is `why 3 taxi.yaml`.
+
+    >>> in_either_order("taxi.yaml", Path("3"))
+    ('3', PosixPath('taxi.yaml'))
+    >>> in_either_order("taxi.yaml", Path(DEFAULT))
+    ('latest', PosixPath('taxi.yaml'))
+    >>> in_either_order("3", Path(DEFAULT))
+    ('3', PosixPath('satisfice.yaml'))
+    """
+    if Path(what).suffix not in (".yaml", ".yml"):
+        return what, config
+    return ("latest" if config == Path(DEFAULT) else str(config)), Path(what)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.cron import Cron
 from schemas.errors import close_match
-from schemas.metrics import OF_FILES, PROFILED, QUALITY, direction
+from schemas.metrics import OF_FILES, PROFILED, QUALITY, SHORT, direction
 from schemas.source_path import SpanName, SpanPath, parse_span, uses_spans
 from schemas.strategies import refused_setting
 
@@ -596,7 +596,8 @@ Comparable = Annotated[str, Field(json_schema_extra={"enum": [m for m in QUALITY
 def _known_metric(name: str) -> str:
     known = [*QUALITY, *PROFILED]
     if name not in known:
-        raise _refusal("unknown metric", "a known metric, such as 'auc' or 'size_mb'", close_match(name, known))
+        meant = SHORT.get(name.casefold()) or close_match(name, known)
+        raise _refusal("unknown metric", "a known metric, such as 'auc' or 'size_mb'", meant)
     return name
 
 

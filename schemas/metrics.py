@@ -16,6 +16,7 @@ __all__ = [
     "OF_FILES",
     "PROFILED",
     "QUALITY",
+    "SHORT",
     "TWO_CLASSES",
     "Direction",
     "ProfiledMetric",
@@ -184,6 +185,30 @@ PROFILED: dict[str, ProfiledMetric] = {
     "mean_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
     "p99_abs_difference": ProfiledMetric("1", key="against", slices="rows"),
 }
+
+SHORT = {
+    "acc": "binary_accuracy",
+    "accuracy": "binary_accuracy",
+    "auprc": "auc_precision_recall",
+    "auroc": "auc",
+    "f1": "f1_score",
+    "false_positive_rate": "fall_out",
+    "fpr": "fall_out",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mcc": "matthews_correlation_coefficient",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+    "pr_auc": "auc_precision_recall",
+    "r2": "squared_pearson_correlation",
+    "rmse": "root_mean_squared_error",
+    "roc_auc": "auc",
+    "sensitivity": "recall",
+    "tnr": "specificity",
+    "tpr": "recall",
+    "true_positive_rate": "recall",
+}
+"""What others call a metric, to the name here: said where a name is unknown, and not taken for it."""
 
 OF_FILES = frozenset({"arena_mb", "compressed_size_mb", "p99_abs_difference"})
 """Profiled figures of a `.tflite` file alone."""

@@ -38,6 +38,9 @@ _FEW_WHOLE_NUMBERS = 16
 """A whole-number column with at most so many values is taken for a category."""
 _MOST_WORDS = 1000
 """A text column with more different values is taken for free text or names, and ignored."""
+_FEWEST_TO_COUNT = 100
+"""Fewer whole numbers may be all different by chance."""
+_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 _MOST_CLASSES = 50
 _FEWEST_PER_CLASS = 3
 
@@ -154,6 +157,8 @@ def _column(name: str, kind: ColumnType, values: Any, is_label: bool) -> Column:
     if kind is not ColumnType.BYTES and missing < rows:
         mean, deviation = float(pc.mean(values).as_py()), float(pc.stddev(values).as_py())
     role, why = _role(kind, distinct, rows - missing)
+    if role in ("number", "category") and (odd := _of_no_use(kind, distinct, values)):
+        role, why = "ignored", odd
     return Column(name, kind, "label" if is_label else role, missing, distinct, why, (), mean, deviation)
 
 
@@ -167,6 +172,26 @@ def _role(kind: ColumnType, distinct: int, present: int) -> tuple[Role, str]:
     if distinct > _MOST_WORDS or distinct > present / 2:
         return "ignored", f"its {distinct:,} different texts among {present:,} look like names or free text"
     return "category", ""
+
+
+def _of_no_use(kind: ColumnType, distinct: int, values: Any) -> str:
+    """Why the values are of no use as they are, for those of rows to come are others; "" where nothing tells so."""
+    if kind is ColumnType.INT and distinct >= _FEWEST_TO_COUNT and _counts_up(distinct, values.drop_null()):
+        return f"its {distinct:,} whole numbers, each in one row, look like an identifier or the time of the row"
+    if kind is ColumnType.BYTES and pc.all(pc.match_substring_regex(values.cast(pa.string()), _DATE)).as_py():
+        return (
+            "its texts are dates, of which new ones come; take from them what counts (weekday, age) in preprocessing_fn"
+        )
+    return ""
+
+
+def _counts_up(distinct: int, present: Any) -> bool:
+    """Whether the values, all different, rise from row to row, or fill half of their range and more."""
+    if distinct < len(present):
+        return False
+    ends = pc.min_max(present).as_py()
+    rises = pc.all(pc.greater(present[1:], present[:-1])).as_py()
+    return bool(rises) or ends["max"] - ends["min"] < 2 * distinct
 
 
 def _task(file: Path, table: Any, columns: tuple[Column, ...], label: str) -> tuple[Task, float, Column]:

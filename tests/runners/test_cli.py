@@ -73,7 +73,7 @@ def test_help_names_every_command() -> None:
     [
         (["rum"], "No such command 'rum'"),
         (["run", "--jsn"], "No such option: --jsn"),
-        (["show"], "Missing argument 'RUN'"),
+        (["approve", "--by", "Ann", "--reason", "fine"], "Missing argument 'RUN'"),
         (["init", "somewhere"], "Missing option '--data'"),
     ],
 )
@@ -176,6 +176,16 @@ def test_show(told: Bench) -> None:
     assert document["run"]["config"]["name"] == "taxi"
     assert document["nodes"][0]["state"] == "skipped"
     assert (document["decision"], document["push"], document["data_decision"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("command", ["show", "why"])
+def test_the_configuration_may_come_first(told: Bench, command: str) -> None:
+    """As with every other command; without a run it is the newest."""
+    either = satisfice(command, told.config, "20260101", "--json")
+    assert either.out == satisfice(command, "20260101", told.config, "--json").out
+    newest = satisfice(command, told.config, "--json")
+    assert newest.out == satisfice(command, "latest", told.config, "--json").out
+    assert newest.out != either.out
 
 
 def test_show_a_run_that_there_is_not(told: Bench) -> None:

@@ -209,6 +209,13 @@ def test_metric_that_was_probably_meant():
     assert fault.endswith("got 'AUC' (did you mean 'auc'?)")
 
 
+@pytest.mark.parametrize(("name", "meant"), [("rmse", "root_mean_squared_error"), ("Acc", "binary_accuracy")])
+def test_metric_by_the_name_that_others_give_it(name, meant):
+    """A short name is answered with the one that is used here."""
+    (fault,) = faults(gates={"optimize": {"metric": name}})
+    assert fault.endswith(f"got {name!r} (did you mean {meant!r}?)")
+
+
 # --- metadata, spans --------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from schemas.metrics import PROFILED, QUALITY
+from schemas.metrics import PROFILED, QUALITY, SHORT
 
 # TFX and what it imports warn of much that is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -114,6 +114,12 @@ def test_names_are_apart():
     """A name is either of quality or profiled, and says which library's words it uses."""
     assert not QUALITY.keys() & PROFILED.keys()
     assert {metric.library for metric in QUALITY.values()} == {"tfma", "keras"}
+
+
+def test_short_names_are_no_names_and_mean_one():
+    """What others call a metric is none of the names here, and says which it is."""
+    assert not set(SHORT) & {*QUALITY, *PROFILED}
+    assert set(SHORT.values()) <= set(QUALITY)
 
 
 def test_units_stand_in_the_names():

@@ -70,6 +70,31 @@ def test_why_a_column_is_ignored(tmp_path) -> None:
     assert (found.named("ignored"), found.named("number")) == (["same", "names"], ["other"])
 
 
+COUNT = 120
+SHUFFLED = [1000 + n * 7 % COUNT for n in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1600000000 + n * n for n in range(COUNT)], "its 120 whole numbers, each in one row, look like an identifier"),
+        ([None, *range(1, COUNT)], "its 119 whole numbers, each in one row, look like an identifier"),
+        (SHUFFLED, "its 120 whole numbers, each in one row, look like an identifier"),
+        ([n * n * (-1) ** n for n in range(COUNT)], ""),
+        ([*range(COUNT - 1), 3], ""),
+        ([f"2026-11-{n % 28 + 1:02}" for n in range(COUNT)], "its texts are dates"),
+        ([None, *(f"2026-11-{n % 28 + 1:02} 10:{n % 2:02}:00" for n in range(1, COUNT))], "its texts are dates"),
+        ([f"2026-11-{n % 28 + 1:02}" if n else "unknown" for n in range(COUNT)], ""),
+    ],
+)
+def test_values_that_never_come_again(tmp_path, values, words) -> None:
+    """An identifier, the time of a row or a date: as they are, nothing of them holds for the rows to come."""
+    file = csv_of(tmp_path, label=[n % 2 for n in range(COUNT)], column=values, other=[n * 1.5 for n in range(COUNT)])
+    column = profile_of(file, "label").columns[1]
+    assert (column.role == "ignored") == bool(words)
+    assert column.why.startswith(words)
+
+
 def test_what_is_known_of_a_number(tmp_path) -> None:
     """Mean and deviation, over the values that are there."""
     found = profile(tmp_path, column=[1, 3] * (ROWS // 2), other=NUMBERS)

@@ -199,13 +199,15 @@ def test_what_has_to_be_on_this_machine_is_looked_for(tmp_path, monkeypatch):
 
 def test_an_address_at_which_nothing_answers_is_named(tmp_path):
     """Before the run, where the run is on this machine; one that answers is no fault."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
         args = [f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK", "--parallelism=1"]
+        (found,) = faults("flink", *args, root=str(tmp_path))
+        assert found.startswith("beam.args.0: cannot be reached: ")
+        assert faults("flink", *args) == []
+        server.listen()
         assert faults("flink", *args, root=str(tmp_path)) == []
-    (found,) = faults("flink", *args, root=str(tmp_path))
-    assert found.startswith("beam.args.0: cannot be reached: ")
-    assert faults("flink", *args) == []
 
 
 @pytest.mark.parametrize("host", ["yarn-1", "k8s-flink", "mesos.example"])

@@ -108,12 +108,12 @@ def test_what_servers_do_not_take_is_withdrawn(front, name, change, words):
 
 def test_one_of_two_is_down(front):
     """The push waits until the deadline and is taken back on the other one too."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        down = f"127.0.0.1:{taken.getsockname()[1]}"
     before = front.store.newest()
-    began = time.monotonic()
-    result = front.push(front.candidate("half"), front.instances[0], {"grpc": down}, deadline_s=3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen, nor lets anybody else
+        down = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        result = front.push(front.candidate("half"), front.instances[0], {"grpc": down}, deadline_s=3)
     assert result.outcome == "not_confirmed"
     assert not result.confirmations[1].confirmed
     assert f"{down}: it did not answer after 3 s: UNAVAILABLE" in result.reason

@@ -3,12 +3,17 @@
 A strategy divides the CPU before TensorFlow runs anything, so that a test cannot train under it in its own process.
 
     python -m tests.components.trainer.trials DATA_FOLDER OUTPUT_FOLDER TRAINING_JSON [MODULE]
+
+Where `TRIALS_HELD` names a file, the training stands still, whenever it has kept its state, for as long as the file is there:
+whoever is to end it in the middle need not be faster than it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +56,21 @@ def main(tiny: Path, folder: Path, training: dict[str, Any], module: str = MODUL
     run_fn(arguments(tiny, folder, training, module))
 
 
+def held_by(file: Path) -> None:
+    """Trainings of this process stand still at each state that is kept while the file is there."""
+    from components.trainer.resume import Resume
+
+    save = Resume.save
+
+    def save_and_wait(self: Resume, *arguments: Any) -> None:
+        save(self, *arguments)
+        while file.exists():
+            time.sleep(0.01)
+
+    Resume.save = save_and_wait  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    if "TRIALS_HELD" in os.environ:
+        held_by(Path(os.environ["TRIALS_HELD"]))
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), *sys.argv[4:])

@@ -151,9 +151,9 @@ def test_a_backend_that_is_too_old_is_named_before_anything_is_sent(bench, api) 
 
 
 def test_what_cannot_be_reached_is_one_message(bench) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port = bound.getsockname()[1]
-    answer = ask("submit", bench, f"http://127.0.0.1:{port}")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen, nor lets anybody else
+        answer = ask("submit", bench, f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert answer.code == 1
     assert "cannot be reached" in answer.err
     assert "Traceback" not in answer.err

@@ -67,7 +67,8 @@ def test_a_node_leaves_its_records_behind_grpc(port: int, tmp_path) -> None:
 
 
 def test_nobody_there_is_one_message() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        free = bound.getsockname()[1]
-    with pytest.raises(MetadataError, match=rf"metadata.grpc at 127.0.0.1:{free}: cannot be opened"):
-        open_store(MetadataConfig.model_validate({"grpc": {"host": "127.0.0.1", "port": free}}))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen, nor lets anybody else
+        port = silent.getsockname()[1]
+        with pytest.raises(MetadataError, match=rf"metadata.grpc at 127.0.0.1:{port}: cannot be opened"):
+            open_store(MetadataConfig.model_validate({"grpc": {"host": "127.0.0.1", "port": port}}))

@@ -176,27 +176,21 @@ def planted(measured: Taxi, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 
 def test_a_slow_model_is_blocked_by_latency(measured: Taxi, planted: Callable[..., Path]) -> None:
-    """And by nothing else; the sound one against it is faster."""
-    figures = measured.profile(planted(delay=400), measured.model)
+    """And by nothing else; the sound one against it is faster, several times over: twice as fast it is in any noise."""
+    figures = measured.profile(planted(delay=2000), measured.model)
     assert blocked_by(judged(figures)) == {LATENCY}
-    print("SLOW", find(figures, "latency_p50_ms", batch_size=1).ratio_interval)
     assert find(figures, "latency_p50_ms", batch_size=1).ratio_interval[0] > 2
 
 
 def test_thirty_per_cent_are_told_from_none(measured: Taxi, planted: Callable[..., Path]) -> None:
-    """A delay that a first comparison, with a much larger one, sizes is found again in others, with an interval beyond what
-    noise gives.
-    """
-    limits = Limits(timeout_s=300, budget_s=1.5)
-    first = measured.profile(planted(delay=600), measured.model, limits=limits)
+    """A delay that a first comparison sizes is found again in others, with an interval beyond what noise gives."""
+    first = measured.profile(planted(delay=60), measured.model, limits=Limits(timeout_s=300, budget_s=1.5))
     ratio = find(first, "latency_p50_ms", batch_size=1).ratio_to_champion
     assert ratio is not None
-    print("CALIBRATED", ratio, find(first, "latency_p50_ms", batch_size=1).ratio_interval)
-    slow = planted(delay=round(600 * 0.3 / (ratio - 1)))
+    slow = planted(delay=max(1, round(60 * 0.3 / (ratio - 1))))
     for seed in range(3):
         limits = Limits(timeout_s=300, budget_s=1.5, seed=seed)
         found = find(measured.profile(slow, measured.model, limits=limits), "latency_p50_ms", batch_size=1)
-        print("FOUND", found.ratio_to_champion, found.ratio_interval)
         assert 1.1 < found.ratio_to_champion < 1.6
         assert found.ratio_interval[0] > 1.05
 

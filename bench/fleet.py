@@ -328,6 +328,10 @@ class Load:
         found = {answer.face for answer in list(self.answers) if answer.adds == adds and answer.at_s >= after_s}
         return len(found) == 2
 
+    def answered(self, after_s: float) -> int:
+        """How many requests that were sent after that have come back."""
+        return sum(answer.at_s > after_s for answer in list(self.answers))
+
     def _client(self, face: Face, seed: int) -> None:
         pauses = random.Random(seed)  # noqa: S311 - pauses, not secrets
         with ExitStack() as stack:

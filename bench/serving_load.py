@@ -30,6 +30,8 @@ OLD, NEW = 10.0, 20.0
 """What the two models add."""
 
 HEADER = "X-User-Id"
+_AFTER_THE_KILL = 100
+"""Requests over each way, at least, that find one server dead."""
 _SPREAD = 5
 """Standard deviations that a share may be off."""
 
@@ -124,6 +126,7 @@ def run_trial(
         if restarts:
             fleet.restart(1)
         _at(first, max(seconds, trial.events["kill -9"] + 0.2 * seconds))
+        until(lambda: all(each.answered(trial.events["kill -9"]) >= _AFTER_THE_KILL for each in loads.values()))
     return trial
 
 

@@ -40,7 +40,7 @@ def test_ovmsclient(target, kind):
     if importlib.util.find_spec("ovmsclient") is None:
         pytest.skip("ovmsclient is not installed: `make setup` installs what the lock names")
     address = target.grpc_address if kind == "grpc" else target.rest_address
-    done = subprocess.run([sys.executable, "-c", ASK, kind, address], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", ASK, kind, address], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert {version: one["state"] for version, one in found["status"].items()} == {"1": "AVAILABLE"}

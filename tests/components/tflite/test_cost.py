@@ -19,7 +19,7 @@ def figures(ladder):
     files = {"float32": ladder.file("float32"), "int8": ladder.file("int8")}
     row = {name: values[:1] for name, values in ladder.rows.items()}
     digests = {name: f"digest of {name}" for name in files}
-    return costs(files, digests, row, "a machine", champion="float32", limits=Limits(budget_s=0.1))
+    return costs(files, digests, row, "a machine", champion="float32", limits=Limits(timeout_s=300, budget_s=0.1))
 
 
 def of(figures, variant, metric, **where):
@@ -60,7 +60,7 @@ def test_a_file_that_does_not_run_is_told(ladder, tmp_path):
     broken = tmp_path / "model.tflite"
     broken.write_bytes(content)
     row = {name: values[:1] for name, values in ladder.rows.items() if name != "number"}
-    found = costs({"float32": broken}, {"float32": "d"}, row, "m", limits=Limits(budget_s=0.05))
+    found = costs({"float32": broken}, {"float32": "d"}, row, "m", limits=Limits(timeout_s=300, budget_s=0.05))
     told = {figure.metric: figure.why_not for figure in found if figure.value is None}
     assert set(told) == {"peak_memory_mb", "load_time_ms", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms"}
     assert all("takes number" in why for why in told.values())

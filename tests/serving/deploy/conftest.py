@@ -22,7 +22,7 @@ def tool():
 
     def run(name, *arguments, **options):
         require(name)
-        return subprocess.run([name, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
+        return subprocess.run([name, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
 
     return run
 

@@ -1,4 +1,4 @@
-"""Rows of CSV files (UTF-8, comma-separated, one header), a block of 16 MiB at a time.
+"""Rows of CSV files (UTF-8, comma-separated, one header), a block of 2 MiB at a time, or of more where a row is longer.
 
 What is wrong with a file is said in one message; the line is looked for only once something is wrong (`csv_faults`).
 """
@@ -19,9 +19,12 @@ from components.example_gen.columns import ColumnType, wider
 from components.example_gen.csv_faults import NulByteError, find_fault, find_torn_quote
 from components.example_gen.source_files import no_rows, open_file, unreadable
 
-__all__ = ["BLOCK_BYTES", "batches", "column_names", "has_rows", "kinds"]
+__all__ = ["batches", "column_names", "has_rows", "kinds"]
 
-BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = (2 << 20, 16 << 20)
+"""Tried in this order, as a row has to fit into a block. Arrow reads 32 blocks ahead of whoever takes them."""
+_TOO_LONG = "straddling object"
+"""What Arrow says of a row that does not."""
 
 # Numbers of type FLOAT are parsed in double precision, then rounded once to the float32 that a tf.Example holds.
 _PARSED = {ColumnType.INT: pa.int64(), ColumnType.FLOAT: pa.float64(), ColumnType.BYTES: pa.large_string()}
@@ -94,17 +97,40 @@ def batches(file: Path, types: Mapping[str, ColumnType]) -> Iterator[pa.RecordBa
         yield pa.RecordBatch.from_arrays(columns, names=list(types))
 
 
+class _RowTooLongError(Exception):
+    """A row does not fit into a block."""
+
+
 def _blocks(file: Path, parsed: Mapping[str, pa.DataType], types: Mapping[str, ColumnType]) -> Iterator[pa.RecordBatch]:
     """The columns `parsed` of a CSV file, block by block; faults are looked for with `types`."""
+    handed_on = 0
+    for block_bytes in _BLOCK_BYTES:
+        skipped = handed_on
+        try:
+            for batch in _blocks_of(file, parsed, types, block_bytes):
+                new = batch.slice(min(skipped, batch.num_rows))
+                skipped -= batch.num_rows - new.num_rows
+                handed_on += new.num_rows
+                if new.num_rows:
+                    yield new
+        except _RowTooLongError:
+            continue
+        return
+
+
+def _blocks_of(
+    file: Path, parsed: Mapping[str, pa.DataType], types: Mapping[str, ColumnType], block_bytes: int
+) -> Iterator[pa.RecordBatch]:
     rows = 0
     with _WatchedFile(file) as source:
         try:
-            with _open_csv(source, parsed) as reader:
+            with _open_csv(source, parsed, block_bytes) as reader:
                 for batch in reader:
                     rows += batch.num_rows
-                    if batch.num_rows:
-                        yield batch
+                    yield batch
         except (pa.ArrowInvalid, UnicodeDecodeError, NulByteError) as error:
+            if _TOO_LONG in str(error) and block_bytes < _BLOCK_BYTES[-1]:
+                raise _RowTooLongError from error
             raise find_fault(file, types, str(error)) from error
         except OSError as error:
             raise unreadable(file, error) from error
@@ -117,10 +143,10 @@ def _blocks(file: Path, parsed: Mapping[str, pa.DataType], types: Mapping[str, C
             raise fault
 
 
-def _open_csv(source: _WatchedFile, parsed: Mapping[str, pa.DataType]) -> pa.csv.CSVStreamingReader:
+def _open_csv(source: _WatchedFile, parsed: Mapping[str, pa.DataType], block_bytes: int) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
         source,
-        read_options=pa.csv.ReadOptions(block_size=BLOCK_BYTES),
+        read_options=pa.csv.ReadOptions(block_size=block_bytes),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
             column_types=dict(parsed),

@@ -225,10 +225,12 @@ def _write(
 
 
 def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches small enough that their encoded copies stay small."""
+    """The same rows in batches small enough that their encoded copies stay small, and none of a few rows only."""
     for batch in batches:
-        for start in range(0, batch.num_rows, _ENCODED_ROWS):
-            yield batch.slice(start, _ENCODED_ROWS)
+        count = -(-batch.num_rows // _ENCODED_ROWS)
+        for number in range(count):
+            start, stop = (batch.num_rows * place // count for place in (number, number + 1))
+            yield batch.slice(start, stop - start)
 
 
 def _by_split(batch: pa.RecordBatch, weights: Mapping[str, int]) -> dict[str, pa.RecordBatch]:

@@ -109,7 +109,7 @@ def test_blank_lines_and_blanks_around_numbers(csv_file):
 
 def test_blocks_without_rows_are_passed_over(csv_file, monkeypatch):
     """However many blank lines there are."""
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (64,))
     file = csv_file("n,x,t\n1,2,3\n" + "\n" * 500 + "4,5,6\n")
     assert all(batch.num_rows for batch in read_batches(file, "csv", COLUMNS))
     assert rows_of(file)["n"] == [1, 4]
@@ -144,7 +144,7 @@ def test_what_was_written_is_read_in_blocks_of_any_size(tmp_path_factory, rows):
 
 def test_types_do_not_depend_on_blocks(csv_file, monkeypatch):
     """A column that looks like INT for many blocks and then is not gets one type for the whole file."""
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (64,))
     file = csv_file("n,extra,other\n" + "1,2,\n" * 100 + "1,2.5,x\n")
     batches = list(read_batches(file, "csv", {"n": INT}))
     assert len(batches) > 2
@@ -250,7 +250,7 @@ def test_a_bad_csv_file_is_refused_with_the_place(csv_file, content, error, mess
 
 def test_the_line_is_found_far_down(csv_file, monkeypatch):
     """Past blocks and chunks, newlines within values counted."""
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (1024,))
     file = csv_file("n,x,t\n" + '1,2,"a\nb"\n' * 5000 + "1,2,3\n1,oops,3\n")
     with pytest.raises(BadValueError, match=r"line 10003, column 'x'.*got 'oops'"):
         rows_of(file)
@@ -258,16 +258,28 @@ def test_the_line_is_found_far_down(csv_file, monkeypatch):
 
 def test_a_torn_quote_in_a_large_file(csv_file, monkeypatch):
     """Swallows more than a block, and is found nevertheless."""
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (1024,))
     with pytest.raises(DataError, match="line 3: a double quote is opened"):
         rows_of(csv_file('n,x,t\n1,2,3\n1,2,"a\n' + "1,2,3\n" * 50_000))
 
 
 def test_a_row_longer_than_a_block(csv_file, monkeypatch):
     """Is refused in the reader's own words, as nothing is wrong with it."""
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (64,))
     with pytest.raises(DataError, match="cannot be read as CSV"):
         rows_of(csv_file('n,x,t\n1,2,"' + "a" * 500 + '"\n1,2,3\n'))
+
+
+def test_a_row_longer_than_a_small_block(csv_file, monkeypatch):
+    """Larger blocks are tried from where it stands: each row comes once, in order."""
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (64, 4096))
+    rows = [f"{number},2,{'a' * (500 if number in (40, 90) else 3)}\n" for number in range(120)]
+    assert rows_of(csv_file("n,x,t\n" + "".join(rows)))["n"] == list(range(120))
+
+
+def test_little_is_read_ahead():
+    """Arrow reads 32 blocks ahead: of a file of any size that is 64 MB."""
+    assert 32 * csv_files._BLOCK_BYTES[0] <= 64 << 20
 
 
 def test_a_disk_that_fails_under_way_is_named(csv_file, monkeypatch):

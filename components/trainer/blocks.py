@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.ipc
 
 from schemas.errors import DataError
 
-__all__ = ["Arrays", "Blocks", "Collector", "memory_budget_bytes", "window"]
+__all__ = ["Arrays", "Blocks", "Collector", "Window", "memory_budget_bytes", "window"]
 
 Arrays = tuple[npt.NDArray[Any], ...]
 """One array per feature, `[rows, ...]` each; text as objects."""
@@ -49,11 +50,11 @@ class Blocks:
     """
 
     def __init__(
-        self, rows: int, block_rows: int, held: Arrays, file: Path | None, shapes: Sequence[tuple[int, ...]]
+        self, rows: int, block_rows: int, held: Arrays, file: Path | None, forms: Sequence[tuple[Any, tuple[int, ...]]]
     ) -> None:
-        """Take the rows as arrays, or the file that a `Collector` has written and the shape of a row of each array."""
+        """Take the rows as arrays, or the file that a `Collector` has written; and dtype and shape of a row of each array."""
         self.rows, self.block_rows, self.file = rows, block_rows, file
-        self._held, self._shapes = held, tuple(shapes)
+        self._held, self._forms = held, tuple(forms)
 
     @property
     def count(self) -> int:
@@ -66,54 +67,103 @@ class Blocks:
         Raises:
             DataError: the file holds fewer rows than were written.
         """
-        if self.file is not None:
-            arrays = self._read_file(blocks)
-        elif len(blocks) == self.count and np.all(np.diff(blocks) == 1):
-            arrays = self._held
-        else:
-            slices = [slice(block * self.block_rows, (block + 1) * self.block_rows) for block in blocks]
-            arrays = tuple(np.concatenate([held[one] for one in slices]) for held in self._held)
-        expected = sum(min(self.block_rows, self.rows - int(block) * self.block_rows) for block in blocks)
+        arrays = self._read_file(blocks) if self.file is not None else self._read_held(blocks)
+        expected = self._rows_of(blocks)
         if any(len(array) != expected for array in arrays):
             found = sorted({len(array) for array in arrays})
             raise DataError("rows to train on", "have got lost", expected=f"{expected:,} rows", got=str(found))
         return arrays
 
+    def window(self, blocks: npt.NDArray[np.int64]) -> Window:
+        """As `read`; rows that are held in memory are not copied."""
+        if self.file is not None:
+            return Window(self.read(blocks), np.arange(self._rows_of(blocks)))
+        rows = [np.arange(block * self.block_rows, min((block + 1) * self.block_rows, self.rows)) for block in blocks]
+        return Window(self._held, np.concatenate(rows))
+
+    def _rows_of(self, blocks: npt.NDArray[np.int64]) -> int:
+        return sum(min(self.block_rows, self.rows - int(block) * self.block_rows) for block in blocks)
+
+    def _read_held(self, blocks: npt.NDArray[np.int64]) -> Arrays:
+        if np.all(np.diff(blocks) == 1):
+            run = slice(int(blocks[0]) * self.block_rows, (int(blocks[-1]) + 1) * self.block_rows)
+            return tuple(held[run] for held in self._held)
+        slices = [slice(block * self.block_rows, (block + 1) * self.block_rows) for block in blocks]
+        return tuple(np.concatenate([held[one] for one in slices]) for held in self._held)
+
     def _read_file(self, blocks: npt.NDArray[np.int64]) -> Arrays:
+        """Block by block into the arrays, so that no more than a block is there twice."""
+        rows = self._rows_of(blocks)
+        arrays = [np.empty((rows, *shape), dtype) for dtype, shape in self._forms]
+        end = 0
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as reader:
-            table = pa.Table.from_batches([reader.get_batch(int(block)) for block in blocks], reader.schema)
-        return tuple(_to_numpy(column, shape) for column, shape in zip(table.columns, self._shapes, strict=True))
+            for block in blocks:
+                batch = reader.get_batch(int(block))
+                start, end = end, end + batch.num_rows
+                for array, column in zip(arrays, batch.columns, strict=True):
+                    array[start:end] = _to_numpy(column, array.shape[1:])
+        return tuple(array[:end] for array in arrays)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows that are mixed with each other.
+
+    Attributes:
+        arrays: that hold them, and possibly others.
+        order: indices of the rows, in the order in which they come.
+    """
+
+    arrays: Arrays
+    order: npt.NDArray[np.int64]
+
+    def rows(self, start: int, stop: int) -> Arrays:
+        """Some of the rows, by their places in the order."""
+        chosen = self.order[start:stop]
+        return tuple(array.take(chosen, axis=0) for array in self.arrays)
 
 
 class Collector:
-    """Takes rows as they come; keeps them in memory up to a budget, and moves them into a file above it."""
+    """Takes rows as they come; keeps them in memory up to a budget, and writes them into a file above it.
 
-    def __init__(self, budget_bytes: int, block_rows: int, file: Path) -> None:
-        """Take the budget, the rows of a block, and the file that is written where the budget does not do."""
-        self._budget, self._block_rows, self._file = budget_bytes, block_rows, file
+    Attributes:
+        held_bytes: what is kept in memory at the moment.
+    """
+
+    def __init__(self, budget_bytes: int, block_rows: int, file: Path, rows: int | None = None) -> None:
+        """Take the budget, the rows of a block, the file that is written where the budget does not do, and how many rows come.
+
+        Where that number is known, rows that will not fit are written from the first block on; else once the budget is
+        used up.
+        """
+        self._budget, self._block_rows, self._file, self._expected = budget_bytes, block_rows, file, rows
         self._parts: list[Arrays] = []
-        self._shapes: list[tuple[int, ...]] = []
-        self._bytes = 0
+        self._forms: list[tuple[Any, tuple[int, ...]]] = []
+        self.held_bytes = 0
         self._rows = 0
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
 
     def add(self, arrays: Arrays) -> None:
         """Take some rows."""
-        self._shapes = self._shapes or [array.shape[1:] for array in arrays]
+        self._forms = self._forms or [(array.dtype, array.shape[1:]) for array in arrays]
         self._parts.append(arrays)
         self._rows += len(arrays[0])
-        self._bytes += sum(_bytes_of(array) for array in arrays)
-        if self._bytes > self._budget:
+        self.held_bytes += _bytes_of(arrays)
+        if self._writer is not None or self.held_bytes > self._budget or self._would_not_fit(arrays):
             self._write(whole=False)
 
     def finish(self) -> Blocks:
         """All rows; nothing can be added any more."""
-        if self._bytes <= self._budget:
-            return Blocks(self._rows, self._block_rows, self._joined(), None, self._shapes)
+        if self._writer is None and self.held_bytes <= self._budget:
+            return Blocks(self._rows, self._block_rows, self._joined(), None, self._forms)
         self._write(whole=True)
         if self._writer is not None:
             self._writer.close()
-        return Blocks(self._rows, self._block_rows, (), self._file, self._shapes)
+        return Blocks(self._rows, self._block_rows, (), self._file, self._forms)
+
+    def _would_not_fit(self, arrays: Arrays) -> bool:
+        rows = len(arrays[0])
+        return self._expected is not None and self._expected * _bytes_of(arrays) > self._budget * rows
 
     def _joined(self) -> Arrays:
         """The rows that are held, which are let go column by column: no more than one is there twice."""
@@ -133,6 +183,7 @@ class Collector:
             stop = min(start + self._block_rows, end)
             self._write_block(tuple(array[start:stop] for array in arrays))
         self._parts = [tuple(array[end:].copy() for array in arrays)] if end < rows else []
+        self.held_bytes = sum(map(_bytes_of, self._parts))
 
     def _write_block(self, arrays: Arrays) -> None:
         columns = [_to_arrow(array) for array in arrays]
@@ -143,7 +194,7 @@ class Collector:
         self._writer.write_batch(batch)
 
 
-def window(blocks: Blocks, index: int, window_blocks: int, seed: Sequence[int] | None) -> Arrays:
+def window(blocks: Blocks, index: int, window_blocks: int, seed: Sequence[int]) -> Window:
     """The rows that an epoch takes next, `window_blocks` blocks at a time; a smaller block comes last.
 
     Args:
@@ -151,22 +202,19 @@ def window(blocks: Blocks, index: int, window_blocks: int, seed: Sequence[int] |
         index: of the window within the epoch.
         window_blocks: blocks that are mixed with each other.
         seed: of the epoch: blocks come in an order of its own, and so do the rows of a window, so that all rows are
-            mixed with all where one window holds them. None keeps the order of the rows.
+            mixed with all where one window holds them.
     """
     full = blocks.rows // blocks.block_rows
     order = np.arange(blocks.count)
-    if seed is not None:
-        order[:full] = np.random.default_rng([*seed]).permutation(full)
+    order[:full] = np.random.default_rng([*seed]).permutation(full)
     chosen = np.sort(order[index * window_blocks : (index + 1) * window_blocks])
-    arrays = blocks.read(chosen)
-    if seed is None:
-        return arrays
-    rows = np.random.default_rng([*seed, index]).permutation(len(arrays[0]))
-    return tuple(array.take(rows, axis=0) for array in arrays)
+    found = blocks.window(chosen)
+    rows = np.random.default_rng([*seed, index]).permutation(len(found.order))
+    return Window(found.arrays, found.order[rows])
 
 
-def _bytes_of(array: npt.NDArray[Any]) -> int:
-    return array.size * _TEXT_BYTES if array.dtype == object else array.nbytes
+def _bytes_of(arrays: Arrays) -> int:
+    return sum(array.size * _TEXT_BYTES if array.dtype == object else array.nbytes for array in arrays)
 
 
 def _to_arrow(array: npt.NDArray[Any]) -> pa.Array:
@@ -176,6 +224,6 @@ def _to_arrow(array: npt.NDArray[Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(values, size)
 
 
-def _to_numpy(column: pa.ChunkedArray, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(parts).reshape(-1, *shape)
+def _to_numpy(column: pa.Array, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    return found

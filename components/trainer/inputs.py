@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from components.trainer.blocks import Blocks, window
+from components.trainer.blocks import Arrays, Blocks, Window, window
 from schemas.errors import DataError, close_match
 from schemas.user_model import Feature
 
@@ -21,6 +23,8 @@ VALIDATION_ROWS = 1024
 _BLOCK_BYTES = 1 << 20
 _WINDOW_BYTES = 64 << 20
 """Rows that are mixed with each other; all of them, for a table of a million rows."""
+_READY_BYTES = 8 << 20
+"""Blocks that are made ready meanwhile: while they are used, the next window can be read."""
 _PREFETCHED = 16
 _TEXT_BYTES = 64
 
@@ -122,7 +126,9 @@ def dataset(
     replicas: int = 1,
     epochs: range | None = None,
 ) -> tf.data.Dataset:
-    """One pass over the rows of a split, or several; no Python but once for each window of some ten megabytes.
+    """One pass over the rows of a split, or several; no Python but once for each block of about a megabyte.
+
+    Of rows in a file, one window is in memory at a time.
 
     Args:
         blocks: the rows; the size of a block is a multiple of the batch size.
@@ -139,25 +145,55 @@ def dataset(
         Batches of `(features, label)`: feature name to `[batch, ...]`, and `[batch, ...]`. A pass that yields fewer or
         more batches than there are fails.
     """
-    in_window = _blocks_of_a_window(blocks, max(1, _WINDOW_BYTES // (layout.row_bytes * blocks.block_rows)), replicas)
-    windows = -(-blocks.count // in_window)
+    block_bytes = layout.row_bytes * blocks.block_rows
+    in_window = _blocks_of_a_window(blocks, max(1, _WINDOW_BYTES // block_bytes), replicas)
+    shuffled = None if shuffle_seed is None else _Shuffled(blocks, in_window, shuffle_seed)
     types = [form.dtype for form in layout.spec.values()]
 
     def read(epoch: Any, index: Any) -> Any:
-        seed = None if shuffle_seed is None else [shuffle_seed, int(epoch)]
-        return window(blocks, int(index), in_window, seed)
+        return shuffled.read(int(epoch), int(index)) if shuffled else blocks.read(np.array([int(index)]))
 
     def rows_of(epoch: tf.Tensor, index: tf.Tensor) -> tuple[dict[str, Any], Any]:
         return layout.rows(tf.numpy_function(read, [epoch, index], types))
 
     sizes = _sizes(blocks.rows, batch_size, replicas)
-    batches = _windows(windows, shuffle_seed, epochs).map(rows_of).prefetch(1).rebatch(sizes or [batch_size])
+    ready = max(1, _READY_BYTES // block_bytes)
+    numbers = _numbers(blocks.count, shuffle_seed, epochs)
+    batches = numbers.map(rows_of).prefetch(ready).rebatch(sizes or [batch_size])
     passes = 1 if epochs is None else len(epochs)
     whole = tf.data.experimental.assert_cardinality(len(sizes) * passes)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.apply(whole).prefetch(_PREFETCHED).with_options(options)
+
+
+class _Shuffled:
+    """The rows of epochs in an order of their own, a block's worth at a time, of which the window before is let go."""
+
+    def __init__(self, blocks: Blocks, in_window: int, seed: int) -> None:
+        """Take the rows, the blocks of a window, and the seed."""
+        self._blocks, self._in_window, self._seed = blocks, in_window, seed
+        self._lock = threading.Lock()
+        self._key: tuple[int, int] | None = None
+        self._window: Window | None = None
+
+    def read(self, epoch: int, index: int) -> Arrays:
+        """As many rows as a block has, by their place in the epoch."""
+        number, place = divmod(index, self._in_window)
+        size = self._blocks.block_rows
+        with self._lock:
+            window = self._window_of(epoch, number)
+            if place == self._in_window - 1 or index == self._blocks.count - 1:
+                self._key = self._window = None
+        return window.rows(place * size, (place + 1) * size)
+
+    def _window_of(self, epoch: int, number: int) -> Window:
+        if self._window is None or self._key != (epoch, number):
+            self._key = self._window = None
+            self._window = window(self._blocks, number, self._in_window, [self._seed, epoch])
+            self._key = epoch, number
+        return self._window
 
 
 def _blocks_of_a_window(blocks: Blocks, most: int, replicas: int) -> int:
@@ -178,8 +214,8 @@ def _sizes(rows: int, batch_size: int, replicas: int) -> list[int]:
     return [batch_size] * (count - 1) + [rows - batch_size * (count - 1)] * min(count, 1)
 
 
-def _windows(count: int, shuffle_seed: int | None, epochs: range | None) -> tf.data.Dataset:
-    """The windows to read: the number that the order of its epoch follows from, and that of the window within it.
+def _numbers(count: int, shuffle_seed: int | None, epochs: range | None) -> tf.data.Dataset:
+    """What to read, a block's worth at a time: the number that the order of its epoch follows from, and its place in that.
 
     All in one range where that can be: a data set within another is made anew by each, which costs tens of milliseconds.
     """

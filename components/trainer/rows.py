@@ -91,7 +91,7 @@ class Reader:
         Raises:
             DataError: the rows are more or fewer than `rows`, do not fit the schema, or cannot be transformed.
         """
-        collector = Collector(budget_bytes, block_rows, file)
+        collector = Collector(budget_bytes, block_rows, file, rows)
         label = list(self._layout.spec).index(self._layout.label)
         lowest = highest = None
         for pattern in patterns:

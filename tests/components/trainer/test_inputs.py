@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.trainer.blocks import Blocks, Collector, memory_budget_bytes
+from components.trainer.blocks import Blocks, Collector, memory_budget_bytes, window
 from components.trainer.inputs import Layout, block_rows, dataset, layout_of
 from schemas.errors import DataError
 from schemas.user_model import Feature
@@ -173,6 +174,42 @@ def test_a_pass_that_lacks_rows_fails(tmp_path: Path) -> None:
     held.file = shorter.file
     with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.UnknownError)):
         numbers(dataset(held, NUMBERED, 4))
+
+
+def test_one_window_of_a_file_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows there are: each block is read once an epoch, and a window is let go with its last row."""
+    monkeypatch.setattr("components.trainer.inputs._WINDOW_BYTES", 3 * 8 * NUMBERED.row_bytes)
+    made: list[weakref.ref[Any]] = []
+    most = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal most
+        found = window(*arguments)
+        made.append(weakref.ref(found))
+        most = max(most, sum(one() is not None for one in made))
+        return found
+
+    monkeypatch.setattr("components.trainer.inputs.window", counted)
+    batches = dataset(blocks(100, 8, tmp_path / "rows"), NUMBERED, 4, shuffle_seed=1, epochs=range(2))
+    assert sorted(numbers(batches)) == sorted([*range(100)] * 2)
+    assert len(made) == 2 * 5
+    assert most == 1
+    assert not any(one() for one in made)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_do_not_fit_are_written_as_they_come(known: bool, tmp_path: Path) -> None:
+    """What is held stays below the budget, and below two blocks where it is known that there are too many."""
+    collector = Collector(1000, 4, tmp_path / "rows", 1000 if known else None)
+    held = []
+    for start in range(0, 1000, 5):
+        part = np.arange(start, start + 5).reshape(-1, 1)
+        collector.add((part, part % 2))
+        held.append(collector.held_bytes)
+    assert max(held) <= (2 * 4 * 16 if known else 1000)
+    found = collector.finish()
+    assert found.file is not None
+    assert found.read(np.arange(found.count))[0][:, 0].tolist() == list(range(1000))
 
 
 def test_the_budget_does_not_grow_with_the_machine() -> None:

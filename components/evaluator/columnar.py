@@ -1,8 +1,8 @@
 """What TFMA's metrics add up over rows, added up by columns.
 
 A metric of TFMA is a Beam CombineFn that takes one row at a time, and what it accumulates are sums. For the combiners
-below, what each row adds is computed for all rows at once; the sums over some rows are then put into TFMA's own
-accumulator, from which its own code goes on. Each of these short cuts is held against the combiner itself on some of the
+below, what rows add is computed for some ten thousand at once, so that nothing is held of all rows but their labels and
+predictions; the sums over some rows are then put into TFMA's own accumulator, from which its own code goes on. Each of these short cuts is held against the combiner itself on some of the
 rows before it is used; a combiner that is not known here, or whose figures differ, is driven row by row.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,13 +20,14 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import calibration_histogram, metric_types, metric_util
 
 from components.evaluator.fit import Unsupported
-from components.evaluator.rows import Rows
+from components.evaluator.rows import Indices, Rows
 
-__all__ = ["Accumulate", "accumulate_by_rows", "accumulator_of"]
+__all__ = ["Accumulate", "ByColumns", "accumulate_by_rows", "accumulator_of", "leaving_out_each"]
 
 Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
 
+_CHUNK_ROWS = 65_536
 _CHECKED_ROWS = 64
 _KERAS_ROWS = 4096
 _TOLERANCE = 1e-5  # Keras adds up in float32
@@ -38,6 +40,50 @@ class Accumulate(Protocol):
     """Gives TFMA's accumulator of the rows with the given indices."""
 
     def __call__(self, rows: Indices, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class ByColumns:
+    """Accumulates by sums over rows, some ten thousand at a time: whatever is worked out for a row is let go.
+
+    Attributes:
+        add: the sums over some rows, as many as are to be held at a time.
+        fill: TFMA's accumulator from sums.
+    """
+
+    add: Callable[[Indices], Sums]
+    fill: Callable[[Sums], Any]
+
+    def __call__(self, rows: Indices, /) -> Any:
+        return self.fill(self.sums(rows))
+
+    def sums(self, rows: Indices) -> Sums:
+        """The sums over any number of rows."""
+        total = self.add(rows[:_CHUNK_ROWS])
+        for start in range(_CHUNK_ROWS, len(rows), _CHUNK_ROWS):
+            total += self.add(rows[start : start + _CHUNK_ROWS])
+        return total
+
+
+def leaving_out_each(accumulate: Accumulate, groups: Sequence[Indices]) -> Iterator[Any]:
+    """Accumulators of the rows of all groups, and then of all but the first, but the second and so on.
+
+    What can be added up by columns is worked out once for each row, not once for each accumulator.
+    """
+    if not isinstance(accumulate, ByColumns):
+        yield accumulate(np.sort(np.concatenate(groups)))
+        for number in range(len(groups)):
+            yield accumulate(np.sort(np.concatenate([*groups[:number], *groups[number + 1 :]])))
+        return
+    sums = np.stack([accumulate.sums(group) for group in groups])
+    before = np.cumsum(sums, axis=0)
+    after = np.cumsum(sums[::-1], axis=0)[::-1]  # added, never subtracted: nothing cancels out
+    nothing = np.zeros_like(sums[0])
+    yield accumulate.fill(before[-1])
+    for number in range(len(groups)):
+        below = before[number - 1] if number else nothing
+        above = after[number + 1] if number + 1 < len(groups) else nothing
+        yield accumulate.fill(below + above)
 
 
 class _NotByColumns(Exception):  # noqa: N818  # no fault: the metric is driven row by row
@@ -136,21 +182,19 @@ def _setting(combiner: Any, name: str) -> Any:
 
 def _column(array: Array) -> Array:
     """One value per row, as double."""
-    return _single(array)[:, 0].astype(np.float64)
+    return array[:, 0].astype(np.float64)
 
 
-def _single(array: Array) -> Array:
-    if array.shape[1:] != (1,):
-        raise _NotByColumns(f"there is not one value per row, but {array.shape[1:]}")
-    return array
+def _check_single(*arrays: Array) -> None:
+    for array in arrays:
+        if array.shape[1:] != (1,):
+            raise _NotByColumns(f"there is not one value per row, but {array.shape[1:]}")
 
 
-def _shares(label: Array) -> Array:
-    """Labels as the share of a row that is positive."""
-    share = _column(label)
-    if not np.all((share >= 0) & (share <= 1)):
+def _check_shares(label: Array) -> None:
+    """Labels must be the share of a row that is positive."""
+    if not (label.min() >= 0 and label.max() <= 1):
         raise _NotByColumns("labels are not between 0 and 1")
-    return share
 
 
 def _histogram(combiner: Any, label: Array, prediction: Array) -> Accumulate:
@@ -158,17 +202,20 @@ def _histogram(combiner: Any, label: Array, prediction: Array) -> Accumulate:
     buckets, left, width = (_setting(combiner, name) for name in ("num_buckets", "left", "range"))
     if not _setting(combiner, "prediction_based_bucketing"):
         raise _NotByColumns("buckets are made by labels")
-    labels = _shares(label) if _setting(combiner, "fractional_labels") else _column(label)
-    predictions = _column(prediction)
-    if np.isnan(predictions).any():
+    _check_single(label, prediction)
+    if _setting(combiner, "fractional_labels"):
+        _check_shares(label)
+    if np.isnan(prediction).any():
         raise _NotByColumns("some predictions are NaN")
-    index = np.clip((predictions - left) / width * buckets + 1, 0, buckets + 1).astype(np.int64)
 
-    def accumulate(rows: Indices) -> Any:
-        found = index[rows]
-        counts, summed_labels, summed_predictions = (
-            np.bincount(found, values, buckets + 2) for values in (None, labels[rows], predictions[rows])
-        )
+    def add(rows: Indices) -> Sums:
+        labels, predictions = _column(label[rows]), _column(prediction[rows])
+        index = np.clip((predictions - left) / width * buckets + 1, 0, buckets + 1).astype(np.int64)
+        found = [np.bincount(index, values, buckets + 2) for values in (None, labels, predictions)]
+        return np.stack(found).astype(np.float64, copy=False)
+
+    def fill(sums: Sums) -> Any:
+        counts, summed_labels, summed_predictions = sums
         accumulator = combiner.create_accumulator()
         for bucket in np.flatnonzero(counts).tolist():
             accumulator[bucket] = calibration_histogram.Bucket(
@@ -176,7 +223,7 @@ def _histogram(combiner: Any, label: Array, prediction: Array) -> Accumulate:
             )
         return accumulator
 
-    return accumulate
+    return ByColumns(add, fill)
 
 
 def _matrices(combiner: Any, label: Array, prediction: Array) -> Accumulate:
@@ -186,92 +233,100 @@ def _matrices(combiner: Any, label: Array, prediction: Array) -> Accumulate:
     thresholds = _setting(_setting(combiner, "binary_confusion_matrices"), "thresholds")
     if not _setting(combiner, "enable_fractional_labels"):
         raise _NotByColumns("labels are compared with the threshold")
-    positive, predictions = _shares(label), _column(prediction)
+    _check_single(label, prediction)
+    _check_shares(label)
     (empty,) = combiner.extract_output(combiner.create_accumulator()).values()
     entry = empty[thresholds[0]]
 
-    def accumulate(rows: Indices) -> Any:
-        accumulator = combiner.create_accumulator()
-        yes, found = positive[rows], predictions[rows]
-        for threshold in thresholds if len(rows) else ():
+    def add(rows: Indices) -> Sums:
+        yes, found = _column(label[rows]), _column(prediction[rows])
+        sums = np.empty((len(thresholds), 4))
+        for number, threshold in enumerate(thresholds):
             over = found > threshold
-            tp, fp = float(yes[over].sum()), float((1.0 - yes[over]).sum())
-            fn, tn = float(yes[~over].sum()), float((1.0 - yes[~over]).sum())
+            positive, negative = yes[over], yes[~over]
+            sums[number] = positive.sum(), (1.0 - positive).sum(), negative.sum(), (1.0 - negative).sum()
+        return sums
+
+    def fill(sums: Sums) -> Any:
+        accumulator = combiner.create_accumulator()
+        for threshold, (tp, fp, fn, tn) in zip(thresholds, sums.tolist(), strict=True) if sums.any() else ():
             accumulator[threshold] = entry._replace(matrix=entry.matrix._replace(tp=tp, fp=fp, fn=fn, tn=tn))
         return accumulator
 
-    return accumulate
+    return ByColumns(add, fill)
 
 
-def _sums(combiner: Any, columns: Mapping[str, Array]) -> Accumulate:
-    """Plain sums, by the names that the combiner's accumulator has for them."""
-    if set(_attributes(combiner.create_accumulator())) != set(columns):
-        raise _NotByColumns(f"{type(combiner).__name__} adds up other things in this version")
-
-    def accumulate(rows: Indices) -> Any:
-        accumulator = combiner.create_accumulator()
-        for name, values in columns.items():
-            setattr(accumulator, name, float(values[rows].sum()))
-        return accumulator
-
-    return accumulate
+_Columns = Callable[[Array, Array], Mapping[str, Array]]
+"""From labels and predictions of some rows to what each adds, by the names that the combiner's accumulator has for the sums."""
 
 
-def _calibration(combiner: Any, label: Array, prediction: Array) -> Accumulate:
-    return _sums(
-        combiner,
-        {
-            "total_weighted_labels": _column(label),
-            "total_weighted_predictions": _column(prediction),
-            "total_weighted_examples": np.ones(len(label)),
-        },
-    )
+def _sums(columns: _Columns) -> Callable[[Any, Array, Array], Accumulate]:
+    """Plain sums."""
+
+    def make(combiner: Any, label: Array, prediction: Array) -> Accumulate:
+        _check_single(label, prediction)
+        names = list(columns(label[:0], prediction[:0]))
+        if set(_attributes(combiner.create_accumulator())) != set(names):
+            raise _NotByColumns(f"{type(combiner).__name__} adds up other things in this version")
+
+        def add(rows: Indices) -> Sums:
+            with np.errstate(all="ignore"):
+                found = columns(label[rows], prediction[rows])
+            return np.array([found[name].sum() for name in names])
+
+        def fill(sums: Sums) -> Any:
+            accumulator = combiner.create_accumulator()
+            for name, value in zip(names, sums.tolist(), strict=True):
+                setattr(accumulator, name, value)
+            return accumulator
+
+        return ByColumns(add, fill)
+
+    return make
 
 
-def _tjur(combiner: Any, label: Array, prediction: Array) -> Accumulate:
+def _calibration(label: Array, prediction: Array) -> Mapping[str, Array]:
+    return {
+        "total_weighted_labels": _column(label),
+        "total_weighted_predictions": _column(prediction),
+        "total_weighted_examples": np.ones(len(label)),
+    }
+
+
+def _tjur(label: Array, prediction: Array) -> Mapping[str, Array]:
     labels, predictions = _column(label), _column(prediction)
-    return _sums(
-        combiner,
-        {
-            "total_negative_weighted_labels": 1.0 - labels,
-            "total_positive_weighted_labels": labels,
-            "total_negative_weighted_predictions": (1.0 - labels) * predictions,
-            "total_positive_weighted_predictions": labels * predictions,
-        },
-    )
+    return {
+        "total_negative_weighted_labels": 1.0 - labels,
+        "total_positive_weighted_labels": labels,
+        "total_negative_weighted_predictions": (1.0 - labels) * predictions,
+        "total_positive_weighted_predictions": labels * predictions,
+    }
 
 
-def _pearson(combiner: Any, label: Array, prediction: Array) -> Accumulate:
+def _pearson(label: Array, prediction: Array) -> Mapping[str, Array]:
     labels, predictions = _column(label), _column(prediction)
-    return _sums(
-        combiner,
-        {
-            "total_weighted_labels": labels,
-            "total_weighted_predictions": predictions,
-            "total_weighted_squared_labels": labels**2,
-            "total_weighted_squared_predictions": predictions**2,
-            "total_weighted_labels_times_predictions": labels * predictions,
-            "total_weighted_examples": np.ones(len(label)),
-        },
-    )
+    return {
+        "total_weighted_labels": labels,
+        "total_weighted_predictions": predictions,
+        "total_weighted_squared_labels": labels**2,
+        "total_weighted_squared_predictions": predictions**2,
+        "total_weighted_labels_times_predictions": labels * predictions,
+        "total_weighted_examples": np.ones(len(label)),
+    }
 
 
 def _regression(error: Callable[[Array, Array], Array]) -> Callable[[Any, Array, Array], Accumulate]:
     """A mean of errors; rows whose error is NaN do not count. Errors are computed in the types that the columns have."""
 
-    def make(combiner: Any, label: Array, prediction: Array) -> Accumulate:
-        with np.errstate(all="ignore"):
-            errors = _column(error(_single(label), _single(prediction)))
+    def columns(label: Array, prediction: Array) -> Mapping[str, Array]:
+        errors = _column(error(label, prediction))
         counted = ~np.isnan(errors)
-        return _sums(
-            combiner,
-            {
-                "total_regression_error": np.where(counted, errors, 0.0),
-                "total_example_weights": counted.astype(np.float64),
-            },
-        )
+        return {
+            "total_regression_error": np.where(counted, errors, 0.0),
+            "total_example_weights": counted.astype(np.float64),
+        }
 
-    return make
+    return _sums(columns)
 
 
 def _percentage(label: Array, prediction: Array) -> Array:
@@ -281,15 +336,19 @@ def _percentage(label: Array, prediction: Array) -> Array:
 def _binary_crossentropy(combiner: Any, label: Array, prediction: Array) -> Accumulate:
     if _setting(combiner, "from_logits") or _setting(combiner, "label_smoothing"):
         raise _NotByColumns("predictions are logits, or labels are smoothed")
-    label, prediction = _single(label) * 1.0, _single(prediction)
-    with np.errstate(all="ignore"):
-        loss = -label * np.log(prediction) - (1 - label) * np.log(1 - prediction)
-    return _sums(combiner, {"total_cross_entropy": _column(loss), "total_example_weights": np.ones(len(label))})
+    return _sums(_crossentropy)(combiner, label, prediction)
 
 
-def _count(combiner: Any, label: Array, _: Array) -> Accumulate:
-    one = np.ones(len(label))
-    return lambda rows: combiner.create_accumulator() + float(one[rows].sum())
+def _crossentropy(label: Array, prediction: Array) -> Mapping[str, Array]:
+    label = label * 1.0
+    loss = -label * np.log(prediction) - (1 - label) * np.log(1 - prediction)
+    return {"total_cross_entropy": _column(loss), "total_example_weights": np.ones(len(label))}
+
+
+def _count(combiner: Any, _label: Array, _prediction: Array) -> Accumulate:
+    return ByColumns(
+        lambda rows: np.array([float(len(rows))]), lambda sums: combiner.create_accumulator() + float(sums[0])
+    )
 
 
 def _keras(combiner: Any, label: Array, prediction: Array) -> Accumulate:
@@ -313,7 +372,7 @@ def _keras(combiner: Any, label: Array, prediction: Array) -> Accumulate:
 
 
 _MAKERS: dict[str, Callable[[Any, Array, Array], Accumulate]] = {
-    "calibration._WeightedLabelsPredictionsExamplesCombiner": _calibration,
+    "calibration._WeightedLabelsPredictionsExamplesCombiner": _sums(_calibration),
     "calibration_histogram._CalibrationHistogramCombiner": _histogram,
     "binary_confusion_matrices._BinaryConfusionMatrixCombiner": _matrices,
     "cross_entropy_metrics._BinaryCrossEntropyCombiner": _binary_crossentropy,
@@ -326,9 +385,9 @@ _MAKERS: dict[str, Callable[[Any, Array, Array], Accumulate]] = {
     "mean_regression_error._MeanSquaredLogarithmicErrorCombiner": _regression(
         lambda label, found: (np.log(label + 1) - np.log(found + 1)).astype(np.float64) ** 2
     ),
-    "squared_pearson_correlation._SquaredPearsonCorrelationCombiner": _pearson,
+    "squared_pearson_correlation._SquaredPearsonCorrelationCombiner": _sums(_pearson),
     "tf_metric_wrapper._CompilableMetricsCombiner": _keras,
-    "tjur_discrimination._TjurDiscriminationCombiner": _tjur,
+    "tjur_discrimination._TjurDiscriminationCombiner": _sums(_tjur),
 }
 
 

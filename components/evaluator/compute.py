@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +20,10 @@ from tensorflow_model_analysis.metrics import metric_specs, metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import model_util
 
-from components.evaluator.columnar import Accumulate, accumulator_of
+from components.evaluator.columnar import Accumulate, accumulator_of, leaving_out_each
 from components.evaluator.derived import fast
 from components.evaluator.fit import Unsupported
-from components.evaluator.rows import Rows, SliceKey
+from components.evaluator.rows import Indices, Rows, SliceKey
 
 __all__ = ["SAMPLES", "metrics_per_slice"]
 
@@ -35,7 +35,8 @@ _OF_LABELS = ("example_count", "weighted_example_count", "mean_label", "__ERROR_
 """Metrics that no answer of a model has a part in."""
 
 Metrics = dict[Any, Any]
-Indices = npt.NDArray[np.int64]
+Accumulators = list[Any]
+Finish = Callable[[Accumulators], Metrics]
 
 
 def metrics_per_slice(rows: Rows, eval_config: Any, schema: Any, seed: int = 0) -> Iterator[tuple[SliceKey, Metrics]]:
@@ -62,10 +63,10 @@ def metrics_per_slice(rows: Rows, eval_config: Any, schema: Any, seed: int = 0) 
     smallest = eval_config.options.min_slice_size.value
     resample = _resampling(eval_config, rows.count, seed)
     # Without anything that follows from intervals, those of what nobody sees are not made.
-    compute = plan.metrics if plan.from_intervals else lambda indices: _public(plan.metrics(indices))
+    finish: Finish = plan.metrics if plan.from_intervals else lambda found: _public(plan.metrics(found))
     for key, indices in rows.slices.items():
         if len(indices) >= smallest:
-            metrics = compute(indices) if resample is None else resample(compute, indices)
+            metrics = finish(plan.accumulate(indices)) if resample is None else resample(plan, finish, indices)
             for derive in plan.from_intervals:
                 metrics.update(derive(metrics))
             ill = {name for name, rows_of in bad.items() if rows_of[indices].any()}
@@ -97,11 +98,21 @@ class _Plan:
     from_intervals: list[Callable[[Metrics], Metrics]]
     baseline: str | None
 
-    def metrics(self, rows: Indices) -> Metrics:
-        """All metrics of some rows, the differences to the champion's among them."""
+    def accumulate(self, rows: Indices) -> Accumulators:
+        """What some rows add up to."""
+        return [accumulate(rows) for _, accumulate in self.sums]
+
+    def leaving_out_each(self, groups: list[Indices]) -> Iterator[Accumulators]:
+        """What the rows of all groups add up to, and then those of all groups but one, each in turn."""
+        found = [leaving_out_each(accumulate, groups) for _, accumulate in self.sums]
+        for _ in range(len(groups) + 1):
+            yield [next(one) for one in found]
+
+    def metrics(self, accumulators: Accumulators) -> Metrics:
+        """All metrics of what was accumulated, the differences to the champion's among them."""
         metrics: Metrics = {}
-        for combiner, accumulate in self.sums:
-            metrics.update(combiner.extract_output(accumulate(rows)))
+        for (combiner, _), found in zip(self.sums, accumulators, strict=True):
+            metrics.update(combiner.extract_output(found))
         for derive in self.derived:
             metrics.update(derive(metrics))
         if self.baseline:
@@ -161,9 +172,7 @@ def _is_private(key: Any) -> bool:
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
-def _resampling(
-    eval_config: Any, count: int, seed: int
-) -> Callable[[Callable[[Indices], Metrics], Indices], Metrics] | None:
+def _resampling(eval_config: Any, count: int, seed: int) -> Callable[[_Plan, Finish, Indices], Metrics] | None:
     """How intervals are made, or None: by TFMA's own combiners of samples, over rows that are chosen here.
 
     A row is in the same part, and drawn as often, in every slice.
@@ -176,32 +185,40 @@ def _resampling(
     )
     random = np.random.default_rng(seed)
     if options.confidence_intervals.method == config_pb2.ConfidenceIntervalOptions.JACKKNIFE:
-        part = random.integers(SAMPLES, size=count)
-        combine, full = _JackknifeSampleCombineFn(SAMPLES, exact), _JACKKNIFE_FULL
-        return lambda metrics, rows: _combined(combine, full, metrics, rows, _all_but_one_part(rows, part[rows]))
-    if options.confidence_intervals.method == config_pb2.ConfidenceIntervalOptions.POISSON_BOOTSTRAP:
-        draws = random.poisson(1, size=(SAMPLES, count)).astype(np.uint8)
-        combine, full = _BootstrapSampleCombineFn(SAMPLES, exact), _BOOTSTRAP_FULL
-        return lambda metrics, rows: _combined(
-            combine, full, metrics, rows, (np.repeat(rows, drawn[rows]) for drawn in draws)
+        part = random.integers(SAMPLES, size=count).astype(np.uint8)
+        combine = _JackknifeSampleCombineFn(SAMPLES, exact)
+        return lambda plan, finish, rows: _combined(
+            combine, _JACKKNIFE_FULL, map(finish, _all_but_one_part(plan, rows, part))
         )
+    if options.confidence_intervals.method == config_pb2.ConfidenceIntervalOptions.POISSON_BOOTSTRAP:
+        draws = [random.poisson(1, size=count).astype(np.uint8) for _ in range(SAMPLES)]
+        combine = _BootstrapSampleCombineFn(SAMPLES, exact)
+        return lambda plan, finish, rows: _combined(combine, _BOOTSTRAP_FULL, map(finish, _drawn(plan, rows, draws)))
     return None  # as TFMA: without a method there are none
 
 
-def _all_but_one_part(rows: Indices, part: Indices) -> Iterator[Indices]:
-    """Nothing where no row is left, as Beam gives no result for no rows."""
-    for one in range(SAMPLES):
-        sample = rows[part != one]
-        if len(sample):
-            yield sample
+def _all_but_one_part(plan: _Plan, rows: Indices, part: npt.NDArray[np.uint8]) -> Iterator[Accumulators]:
+    """Of all rows, and of those that each part leaves; nothing where it leaves none, as Beam gives no result for no rows."""
+    part_of = part[rows]
+    groups = [rows[part_of == one] for one in range(SAMPLES)]
+    accumulators = plan.leaving_out_each(groups)
+    yield next(accumulators)
+    for group, found in zip(groups, accumulators, strict=True):
+        if len(group) < len(rows):
+            yield found
 
 
-def _combined(
-    combine: Any, full: int, metrics: Callable[[Indices], Metrics], rows: Indices, samples: Iterator[Indices]
-) -> Metrics:
+def _drawn(plan: _Plan, rows: Indices, draws: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Accumulators]:
+    """Of all rows, and of as many of each as were drawn."""
+    yield plan.accumulate(rows)
+    for drawn in draws:
+        yield plan.accumulate(np.repeat(rows, drawn[rows]))
+
+
+def _combined(combine: Any, full: int, samples: Iterator[Metrics]) -> Metrics:
+    """What TFMA makes of the metrics of all rows, which come first, and of samples."""
     accumulator = combine.create_accumulator()
-    accumulator = combine.add_input(accumulator, SampleMetrics(metrics(rows), full))
-    for number, sample in enumerate(samples):
-        accumulator = combine.add_input(accumulator, SampleMetrics(metrics(sample), number))
+    for number, metrics in enumerate(samples, start=-1):
+        accumulator = combine.add_input(accumulator, SampleMetrics(metrics, number if number >= 0 else full))
     result: Metrics = combine.extract_output(accumulator)
     return result

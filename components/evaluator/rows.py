@@ -19,10 +19,12 @@ from tensorflow_model_analysis.slicer import slicer_lib as slicer
 from components import progress
 from components.evaluator.fit import Unsupported
 
-__all__ = ["Rows", "Served", "SliceKey", "Slicing", "read_rows"]
+__all__ = ["Indices", "Rows", "Served", "SliceKey", "Slices", "Slicing", "read_rows"]
 
 SliceKey = tuple[tuple[str, Any], ...]
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.signedinteger[Any]]
+"""Of rows."""
 
 _BATCH_ROWS = 4096
 _READ_BUFFER_BYTES = 8 << 20
@@ -43,7 +45,7 @@ class Rows:
     count: int
     labels: Mapping[str, Array]
     predictions: Mapping[str, Array]
-    slices: Mapping[SliceKey, npt.NDArray[np.int64]]
+    slices: Mapping[SliceKey, Indices]
     features: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     def not_numbers(self) -> dict[str, npt.NDArray[np.bool_]]:
@@ -115,6 +117,27 @@ class Served:
         return {key: info.name for key, info in outputs.items()}
 
 
+class Slices(Mapping[SliceKey, Indices]):
+    """The indices of the rows of each slice, ascending; worked out where they are asked for, so that each row is held once."""
+
+    def __init__(self, members: Mapping[SliceKey, Sequence[int]], codes: npt.NDArray[np.int32]) -> None:
+        """Take the codes of which each slice consists, in the order of the slices, and the code of each row."""
+        self._members = members
+        narrow = len(codes) <= np.iinfo(np.int32).max
+        self._order: Indices = np.argsort(codes, kind="stable").astype(np.int32 if narrow else np.int64, copy=False)
+        self._ends = np.cumsum(np.bincount(codes))
+
+    def __getitem__(self, key: SliceKey) -> Indices:
+        ends = [(int(self._ends[code - 1]) if code else 0, int(self._ends[code])) for code in self._members[key]]
+        return np.sort(np.concatenate([self._order[start:stop] for start, stop in ends]))
+
+    def __iter__(self) -> Iterator[SliceKey]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
 class Slicing:
     """Which slices a row is in, as TFMA says: asked once for each combination of values that occurs."""
 
@@ -129,7 +152,7 @@ class Slicing:
         self.count = 0
         self._codes: dict[tuple[Any, ...], int] = {}
         self._members: dict[SliceKey, list[int]] = {}
-        self._rows: list[npt.NDArray[np.int64]] = []
+        self._rows: list[npt.NDArray[np.int32]] = []
 
     def add(self, transformed: Sequence[Mapping[str, Array]], raw: Mapping[str, Sequence[Array]], rows: int) -> None:
         """Take a batch.
@@ -141,7 +164,7 @@ class Slicing:
         """
         columns = [_hashable(array) for features in transformed for array in features.values()]
         columns += [[tuple(values.tolist()) for values in column] for column in raw.values()]
-        codes = np.zeros(rows, np.int64)
+        codes = np.zeros(rows, np.int32)
         for row, key in enumerate(zip(*columns, strict=True) if columns else [()] * rows):
             code = self._codes.get(key)
             if code is None:
@@ -152,13 +175,11 @@ class Slicing:
         self._rows.append(codes)
         self.count += rows
 
-    def rows(self) -> dict[SliceKey, npt.NDArray[np.int64]]:
+    def rows(self) -> Slices:
         """The rows of each slice, the whole first."""
-        codes = np.concatenate(self._rows) if self._rows else np.zeros(0, np.int64)
-        order = np.argsort(codes, kind="stable")
-        groups = np.split(order, np.cumsum(np.bincount(codes, minlength=len(self._codes)))[:-1]) if len(codes) else []
+        codes = np.concatenate(self._rows) if self._rows else np.zeros(0, np.int32)
         keys = sorted(self._members, key=lambda key: (len(key), str(key)))
-        return {key: np.sort(np.concatenate([groups[code] for code in self._members[key]])) for key in keys}
+        return Slices({key: self._members[key] for key in keys}, codes)
 
     def _slices_of(
         self, transformed: Sequence[Mapping[str, Array]], raw: Mapping[str, Sequence[Array]], row: int

@@ -76,6 +76,48 @@ def test_a_wrong_short_cut_is_not_taken(rows, monkeypatch, caplog):
     assert "the short cut gives other figures than TFMA" in caplog.text
 
 
+SUMMED = ("auc", "binary_accuracy", "binary_crossentropy", "calibration", "coefficient_of_discrimination", "example_count",
+          "mean_absolute_error", "mean_absolute_percentage_error", "squared_pearson_correlation")  # fmt: skip
+
+
+def test_no_more_than_a_chunk_of_rows_is_worked_on_at_a_time(rows, monkeypatch):
+    """Whatever their number: of all rows, labels and predictions alone are held."""
+    from components.evaluator import columnar
+
+    chunks = []
+    first = columnar._column
+    monkeypatch.setattr(columnar, "_column", lambda array: (chunks.append(len(array)), first(array))[1])
+    whole = values(rows, config(*SUMMED))
+    assert max(chunks) == rows.count
+    chunks.clear()
+    monkeypatch.setattr(columnar, "_CHUNK_ROWS", 9)
+    assert values(rows, config(*SUMMED)) == {key: pytest.approx(value, rel=1e-12) for key, value in whole.items()}
+    assert 0 < max(chunks) <= 9
+
+
+def test_leaving_out_each_group_is_to_accumulate_the_others(rows):
+    """By columns, where each row is added up once, as row by row; an empty group leaves all out of none."""
+    from tensorflow_model_analysis.metrics import metric_specs, metric_types
+
+    from components.evaluator.columnar import ByColumns, _same, accumulate_by_rows, accumulator_of, leaving_out_each
+
+    eval_config = config(*SUMMED)
+    computations = metric_specs.to_computations(list(eval_config.metrics_specs), eval_config=eval_config)
+    part = RANDOM.integers(4, size=100)
+    groups = [np.flatnonzero(part == one) for one in range(5)]
+    found = [one for one in computations if isinstance(one, metric_types.MetricComputation)]
+    for one in found:
+        fast, slow = accumulator_of(one, rows), accumulate_by_rows(one.combiner, rows)
+        assert isinstance(fast, ByColumns)
+        pairs = list(zip(leaving_out_each(fast, groups), leaving_out_each(slow, groups), strict=True))
+        assert len(pairs) == 6
+        assert all(_same(*map(one.combiner.extract_output, pair)) for pair in pairs)
+        assert _same(
+            one.combiner.extract_output(pairs[2][1]), one.combiner.extract_output(slow(np.flatnonzero(part != 1)))
+        )
+    assert len(found) > len(SUMMED)
+
+
 def test_differences_are_the_candidate_s_less_the_champion_s(rows):
     """For every metric that both have."""
     found = values(rows, config("auc", "calibration"))

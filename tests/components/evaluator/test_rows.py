@@ -48,6 +48,19 @@ def test_slices_are_tfma_s(batches):
     assert next(iter(slicing.rows())) == ()
 
 
+def test_each_row_is_held_once_however_many_slices_it_is_in():
+    """Four bytes of it; the rows of a slice are made when they are asked for."""
+    from components.evaluator.rows import Slices
+
+    codes = np.arange(3000, dtype=np.int32) % 3
+    slices = Slices({(): [0, 1, 2], **{(("f", number),): [number % 3] for number in range(1000)}}, codes)
+    assert slices._order.nbytes == 4 * 3000
+    assert len(slices) == 1001
+    assert slices[()].tolist() == list(range(3000))
+    assert slices[(("f", 4),)].tolist() == list(range(1, 3000, 3))
+    assert slices[()] is not slices[()]
+
+
 @pytest.fixture(scope="module")
 def taxi(problems):
     return problems["taxi"]

@@ -18,7 +18,7 @@ from schemas.tuning import TRIALS_FILE, Search, Trial
 __all__ = ["leaderboard", "search_of"]
 
 _SHOWN = 20
-_STYLES = {"complete": "green", "pruned": "cyan", "infeasible": "yellow", "failed": "red"}
+_STYLES = {"complete": "green", "pruned": "cyan", "infeasible": "yellow", "timed_out": "magenta", "failed": "red"}
 _COSTS = ("parameters", "size_mb", "latency_p50_ms", "latency_p99_ms", "peak_memory_mb")
 
 

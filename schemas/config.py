@@ -411,7 +411,8 @@ class TuneConfig(Section):
     `trials`: how many are trained; 0 leaves the search out. `objective`: a metric with which the model is compiled, or
     `loss`, on the `validate` split. `mode`: which way it is better, for a metric of your own; `auto` knows the loss and the
     metrics that gates can name. `space`: by name of `model.hyperparameters`. `parallel`: trials at once, a process each;
-    `auto` takes as many as there are GPUs, or else processors.
+    `auto` takes as many as there are GPUs, or else processors. `trial_timeout`: a trial that trains longer is killed, and
+    cannot win. `timeout`: of all trials together; those that still train are killed, and the best that came to its end wins.
     """
 
     trials: NotNegative = 20
@@ -419,6 +420,15 @@ class TuneConfig(Section):
     mode: Literal["auto", "min", "max"] = "auto"
     space: Annotated[dict[Text, DimensionConfig], Field(min_length=1)]
     parallel: AutoOrPositive = "auto"
+    trial_timeout: Duration | None = None
+    timeout: Duration | None = None
+
+    @field_validator("trial_timeout", "timeout")
+    @classmethod
+    def _takes_time(cls, limit: str | None) -> str | None:
+        if limit is not None and not seconds_of(limit):
+            raise _refusal("is no time at all", "at least '1s', or null for no limit")
+        return limit
 
     @property
     def better(self) -> Literal["min", "max"]:

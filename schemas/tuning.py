@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-__all__ = ["TRIALS_FILE", "Search", "Trial", "TrialState", "Violation", "ranked"]
+__all__ = ["STATES", "TRIALS_FILE", "Search", "Trial", "TrialState", "Violation", "ranked"]
 
 TRIALS_FILE = "trials.json"
 """In the Tuner's TunerResults."""
 
-TrialState = Literal["complete", "pruned", "infeasible", "failed"]
+TrialState = Literal["complete", "pruned", "infeasible", "timed_out", "failed"]
+STATES: tuple[TrialState, ...] = get_args(TrialState)
+"""In the order in which they rank."""
 
 
 class _Record(BaseModel):
@@ -66,7 +68,7 @@ class Trial(_Record):
         objective: on the `validate` split, of the weights that would be kept; None where none was trained.
         epochs: that were trained.
         state: `complete`; `pruned` where others were better after as many epochs; `infeasible` where a gate is not met;
-            `failed`.
+            `timed_out` where its time, or that of the search, was over; `failed`.
         reason: of a state other than `complete`.
         seconds: of its training.
         digest: SHA-256 of the sections `model` and `training` with its hyperparameters.
@@ -132,9 +134,7 @@ class Search(_Record):
     def summary(self) -> str:
         """A few words on all trials."""
         counts = Counter(trial.state for trial in self.trials)
-        states = ", ".join(
-            f"{counts[state]} {state}" for state in ("complete", "pruned", "infeasible", "failed") if counts[state]
-        )
+        states = ", ".join(f"{counts[state]} {state.replace('_', ' ')}" for state in STATES if counts[state])
         winner = self.winner
         best = (
             f"; best {self.objective} {winner.objective:.4g} (trial {winner.number})"
@@ -142,9 +142,6 @@ class Search(_Record):
             else ""
         )
         return f"{len(self.trials)} trials: {states}{best}"
-
-
-_ORDER: tuple[TrialState, ...] = ("complete", "pruned", "infeasible", "failed")
 
 
 def ranked(trials: Sequence[Trial], better: Literal["min", "max"]) -> list[Trial]:
@@ -156,6 +153,6 @@ def ranked(trials: Sequence[Trial], better: Literal["min", "max"]) -> list[Trial
 
     def place(trial: Trial) -> tuple[int, float, int]:
         value = float("inf") if trial.objective is None else sign * trial.objective
-        return _ORDER.index(trial.state), value, trial.number
+        return STATES.index(trial.state), value, trial.number
 
     return sorted(trials, key=place)

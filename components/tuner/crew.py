@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from schemas.errors import TuningError, from_record, shorten
 __all__ = ["Crew", "Heard"]
 
 _TAIL_BYTES = 4000
+_LONGEST_WAIT_S = 3600
+"""Of one call of the kernel, which takes no number of days."""
 _STARTS = 3
 """Deaths in a row, without a word from any worker, after which it is not tried again."""
 
@@ -92,20 +96,27 @@ class Crew:
             process.stdin.write(json.dumps(message).encode() + b"\n")
             process.stdin.flush()
 
-    def wait(self) -> Heard:
-        """The next thing that a worker says; a worker that died is replaced.
+    def wait(self, timeout_s: float = math.inf) -> Heard | None:
+        """The next thing that a worker says; a worker that died is replaced. None where none says anything in time.
+
+        Args:
+            timeout_s: how long to wait at most.
 
         Raises:
             SatisficeError: one of ours that every trial would meet.
             TuningError: no worker comes as far as saying anything.
         """
+        deadline = time.monotonic() + timeout_s
         while True:
             for place, buffer in enumerate(self._buffers):
                 line, newline, rest = buffer.partition(b"\n")
                 if newline:
                     self._buffers[place] = rest
                     return self._said(place, json.loads(line))
-            for key, _ in self._selector.select():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            for key, _ in self._selector.select(min(left, _LONGEST_WAIT_S)):
                 chunk = os.read(key.fd, 1 << 16)
                 if not chunk:
                     return self._died(int(key.data))
@@ -115,6 +126,11 @@ class Crew:
         """Ends all workers but the first so many."""
         for place in range(keep, len(self._processes)):
             self._end(place)
+
+    def replace(self, worker: int) -> None:
+        """Kills a worker, with whatever it started, and starts another in its place."""
+        self._end(worker)
+        self._start(worker)
 
     def _said(self, place: int, message: Mapping[str, Any]) -> Heard:
         self._silent_deaths = 0

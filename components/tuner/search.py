@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,22 +21,22 @@ from pydantic import JsonValue
 from components import progress
 from components.process import sigterm_raised
 from components.trainer.strategy import Machine
+from components.tuner.clock import Clock
 from components.tuner.constraints import Constraint, at_build, constraints_of, left_to_the_gate, violations
 from components.tuner.crew import Crew, Heard
 from components.tuner.measure import figures_of, of_files, of_saved_model
+from components.tuner.reasons import best_told, died, epochs_told, too_long, undefined, without_winner
 from components.tuner.space import size_of
 from components.tuner.study import Asked, Rules, Study
 from schemas.config import GatesConfig, ModelConfig, TFLiteConfig, TrainingConfig, TuneConfig
-from schemas.errors import NoTrialWonError, TuningError, shorten
-from schemas.tuning import Search, Trial, ranked
+from schemas.tuning import STATES, Search, Trial, ranked
 
-__all__ = ["Files", "Places", "Sections", "described", "places_for", "search", "without_winner"]
+__all__ = ["Files", "Places", "Sections", "described", "places_for", "search"]
 
 _ATTEMPTS = 2
 """Of a trial whose process is killed; a second death is taken for its own doing."""
 _SECOND_CHANCES = 3
 """Trials that others ended and that are trained to their end after all, where none of those others can ship."""
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class _Running:
 
     asked: Asked
     attempts: int = 1
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
     epochs: int = 0
     figures: dict[str, float] = field(default_factory=dict)
     undefined: dict[str, float] = field(default_factory=dict)
@@ -213,9 +213,11 @@ class _Session:
     _idle: list[int] = field(default_factory=list)
     _again: list[_Running] = field(default_factory=list)
     _exhausted: bool = False
+    now: Callable[[], float] = time.monotonic
+    _clock: Clock = field(init=False)
 
     def run(self) -> Search:
-        began = time.monotonic()
+        self._clock = Clock(self.sections.tune, self.study.spent_s(), self.now)
         self.trials = self.study.ended()
         resumed = len(self.trials)
         constraints = constraints_of(self.sections.gates)
@@ -231,7 +233,7 @@ class _Session:
             trials=tuple(sorted(self.trials, key=lambda trial: trial.number)),
             parallel=self.crew.size,
             threads=self.places.threads,
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(self._clock.run_s, 3),
             resumed=resumed,
             searcher=f"optuna {importlib.metadata.version('optuna')}",
             notes=self._notes(),
@@ -245,8 +247,39 @@ class _Session:
                 self._hand_out(self._idle.pop(0), next_one)
             if not self._running and not self._again and not self._wants_more():
                 return
-            self._heard(self.crew.wait(), constraints)
+            heard = self.crew.wait(self._clock.patience_s(one.began for one in self._running.values()))
+            if heard is not None:
+                self._heard(heard, constraints)
+            self._end_late()
+            if self._clock.is_over:
+                self._end_all()
+                return
             self._tell()
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _end_late(self) -> None:
+        """Kills the workers whose trial has had its time."""
+        for worker, trial in list(self._running.items()):
+            if self._clock.is_late(trial.began):
+                self.crew.replace(worker)
+                self._timed_out(self._running.pop(worker), too_long(trial.epochs, self.sections.tune.trial_timeout))
+
+    def _end_all(self) -> None:
+        """Ends all trials where the time of the search is over."""
+        reason = f"the {self.sections.tune.timeout} of training.tune.timeout were over"
+        for worker in list(self._running):
+            self.crew.replace(worker)
+            trial = self._running.pop(worker)
+            self._timed_out(trial, f"{reason} when it had trained {epochs_told(trial.epochs)}")
+        for trial in self._again:
+            self._timed_out(trial, f"{reason} when it was to begin again")
+        self._again.clear()
+
+    def _timed_out(self, trial: _Running, reason: str) -> None:
+        self._keep(self._record(trial, "timed_out", reason, self.now() - trial.began))
+
+    # --- what workers say ---------------------------------------------------------------------------------------------
 
     def _wants_more(self) -> bool:
         """Whether another trial may begin: what is impossible before it is trained does not count, as often again."""
@@ -270,7 +303,7 @@ class _Session:
         return _Running(asked)
 
     def _hand_out(self, worker: int, trial: _Running) -> None:
-        trial.began = time.monotonic()
+        trial.began = self.now()
         self._running[worker] = trial
         self.crew.tell(worker, {"do": "train", "trial": trial.asked.number, "values": trial.asked.values})
 
@@ -300,10 +333,10 @@ class _Session:
         if trial is None:
             return
         if trial.attempts < _ATTEMPTS:
-            self._again.append(_Running(trial.asked, trial.attempts + 1))
+            self._again.append(_Running(trial.asked, trial.attempts + 1, trial.began))
             return
-        reason = f"its process was {cause} {trial.attempts} times"
-        self._keep(self._record(trial, "failed", reason, time.monotonic() - trial.began))
+        reason = died(cause, trial.attempts, trial.epochs)
+        self._keep(self._record(trial, "failed", reason, self.now() - trial.began))
 
     def _may_train(self, trial: _Running, built: Mapping[str, int], constraints: Sequence[Constraint]) -> bool:
         trial.figures["parameters"] = float(built["parameters"])
@@ -319,7 +352,7 @@ class _Session:
         of_model = {name: value for name, value in trial.figures.items() if name == "parameters"}
         trial.figures = of_model | {name: value for name, value in figures.items() if math.isfinite(value)}
         trial.undefined = {name: value for name, value in figures.items() if not math.isfinite(value)}
-        if reason := _undefined(trial, (objective, "loss")):
+        if reason := undefined(trial.undefined, (objective, "loss"), trial.epochs):
             trial.ended = {"state": "failed", "reason": reason}
             return False
         if not trial.compared:
@@ -332,12 +365,14 @@ class _Session:
     def _ended(self, trial: _Running, message: Mapping[str, Any], constraints: Sequence[Constraint]) -> Trial:
         done = message.get("done")
         seconds = float(message["seconds"] if done is None else done["seconds"])
+        if "timed_out" in message:
+            return self._record(trial, "timed_out", too_long(trial.epochs, self.sections.tune.trial_timeout), seconds)
         if done is None:
             return self._record(trial, "failed", str(message["failed"]), seconds)
         ended = dict(trial.ended) or {"state": "complete", "reason": ""}
         if ended["state"] == "complete":
             limited = [one.name for one in constraints if one.stage == "trained" and one.payload == "saved_model"]
-            if reason := _undefined(trial, limited):
+            if reason := undefined(trial.undefined, limited, trial.epochs):
                 ended = {"state": "failed", "reason": reason}
             elif broken := violations(constraints, trial.figures, "trained"):
                 ended = {"state": "infeasible", "reason": str(broken[0]), "violations": broken}
@@ -361,6 +396,7 @@ class _Session:
 
     def _keep(self, trial: Trial) -> None:
         self.study.finish(trial)
+        self.study.spend(self._clock.spent_s)
         self.trials.append(trial)
         if trial.epochs or trial.state != "infeasible":
             progress.advance(1)
@@ -368,14 +404,14 @@ class _Session:
     def _tell(self) -> None:
         """The leaderboard in a line."""
         complete = [trial for trial in ranked(self.trials, self.sections.tune.better) if trial.state == "complete"]
-        words = [f"best {_told(complete[0], self.sections.tune.objective)}"] if complete else []
+        words = [f"best {best_told(complete[0], self.sections.tune.objective)}"] if complete else []
         running = [
             f"{one.asked.number} (epoch {one.epochs}/{self.sections.training.epochs})" for one in self._running.values()
         ]
         words += [f"trains {', '.join(running)}"] if running else []
         words += [
-            f"{count} {state}"
-            for state in ("pruned", "infeasible", "failed")
+            f"{count} {state.replace('_', ' ')}"
+            for state in STATES[1:]
             if (count := sum(trial.state == state for trial in self.trials))
         ]
         progress.advance(0, phase="; ".join(words))
@@ -396,7 +432,7 @@ class _Session:
                 return found
         chances = _SECOND_CHANCES
         for trial in (one for one in ranking if one.state == "pruned"):
-            if not chances:
+            if not chances or self._clock.is_over:
                 break
             found = self._replaced(trial, self._measured(trial, exported))
             if found.state == "pruned":
@@ -422,7 +458,8 @@ class _Session:
                 return self._may_train(running, question["built"], constraints)
             return self._may_go_on(running, question["epoch"])
 
-        said = self._worked({"do": "train", "trial": trial.number, "values": trial.values}, goes_on)
+        job = {"do": "train", "trial": trial.number, "values": trial.values}
+        said = self._worked(job, goes_on, min(self._clock.trial_s, self._clock.left_s))
         ended = self._ended(running, said, constraints)
         of_payload = tuple(one.name for one in constraints if one.stage == "exported")
         measured = {name: value for name, value in trial.figures.items() if name.startswith(of_payload)}
@@ -435,7 +472,10 @@ class _Session:
         of_model = [one for one in constraints if one.payload == "saved_model"]
         files = [one for one in constraints if one.payload == "tflite"]
         folder = self.scratch / "payload"
-        done = self._exported(trial, folder, files)
+        said = self._exported(trial, folder, files)
+        if "failed" in said:
+            return trial.model_copy(update={"state": "failed", "reason": f"cannot be exported: {said['failed']}"})
+        done = said["done"]
         figures = figures_of(folder / "saved_model", self.files.examples, done["names"], of_model)
         broken = (*of_saved_model(of_model, figures), *of_files(files, done["files"]))
         known = {**trial.figures, **figures, **{f"tflite size_mb {name}": size for name, size in done["files"].items()}}
@@ -443,7 +483,7 @@ class _Session:
         return trial.model_copy(update={"figures": known, **more})
 
     def _exported(self, trial: Trial, folder: Path, files: Sequence[Constraint]) -> Mapping[str, Any]:
-        """What the worker that is left says of the payload that it wrote."""
+        """What the worker that is left says of the payload that it wrote, `done` or `failed`."""
         named = any(one.variant for one in files)
         limit = min((one.limit for one in files if one.upper), default=None)
         tflite = self.sections.tflite if files else None
@@ -454,38 +494,44 @@ class _Session:
             "tflite": tflite.model_dump_json() if tflite else None,
             "limit_mb": None if named else limit,
         }
-        said = self._worked(job)
-        if "failed" in said:
-            raise TuningError(f"trial {trial.number}", f"cannot be exported: {said['failed']}")
-        done: Mapping[str, Any] = said["done"]
-        return done
+        return self._worked(job)
 
     def _worked(
-        self, job: Mapping[str, Any], goes_on: Callable[[Mapping[str, Any]], bool] | None = None
+        self,
+        job: Mapping[str, Any],
+        goes_on: Callable[[Mapping[str, Any]], bool] | None = None,
+        limit_s: float = math.inf,
     ) -> Mapping[str, Any]:
         """How the worker that is left came to the end of a job, begun again once where it dies.
 
         Args:
             job: of the protocol.
             goes_on: answers its questions.
+            limit_s: of the job, once a worker has it.
         """
-        if 0 in self._idle:
-            self.crew.tell(0, job)
-        self._idle = []
         deaths = 0
-        while True:
-            message = (heard := self.crew.wait()).message
+        end = self._told_alone(job, limit_s) if 0 in self._idle else math.inf
+        self._idle = []
+        while (heard := self.crew.wait(end - self.now())) is not None:
+            message = heard.message
             if message is None:
                 deaths += 1
                 if deaths >= _ATTEMPTS:
-                    return {"failed": f"its process was {heard.cause} {deaths} times", "seconds": 0.0}
+                    return {"failed": died(heard.cause, deaths), "seconds": 0.0}
             elif "ready" in message:
-                self.crew.tell(0, job)
+                end = self._told_alone(job, limit_s)
             elif "done" in message or "failed" in message:
                 self._idle = [0]
                 return message
             elif goes_on is not None:
                 self.crew.tell(0, {"go_on": goes_on(message)})
+        self.crew.replace(0)
+        return {"timed_out": True, "seconds": limit_s}
+
+    def _told_alone(self, job: Mapping[str, Any], limit_s: float) -> float:
+        """Tells the worker that is left; when its time is over."""
+        self.crew.tell(0, job)
+        return self.now() + limit_s
 
     def _notes(self) -> tuple[str, ...]:
         left = left_to_the_gate(self.sections.gates)
@@ -502,52 +548,11 @@ class _Session:
         )
         if self._exhausted:
             notes.append("the space holds no more values that were not tried")
+        elif self._clock.is_over:
+            tune = self.sections.tune
+            ended = f"ended the search after {len(self.trials)} of {tune.trials} trials"
+            notes.append(f"the {tune.timeout} of training.tune.timeout {ended}")
         return tuple(notes)
-
-
-def without_winner(trials: Sequence[Trial]) -> NoTrialWonError:
-    """Why there is no winner: which constraint is violated, and by how much in the trial that comes nearest."""
-    near = [trial for trial in trials if trial.violations]
-    if not near:
-        reasons = list(dict.fromkeys(trial.reason for trial in trials if trial.state == "failed"))
-        told = "; ".join(shorten(reason, 300) for reason in reasons[:_SHOWN]) or "none came to its end"
-        return NoTrialWonError(
-            "training.tune",
-            f"none of {len(trials)} trials could be trained: {told}",
-            remedy="Correct build_model, or the space.",
-        )
-    nearest = min(near, key=lambda trial: (max(one.share for one in trial.violations), trial.number))
-    broken = "; ".join(str(one) for one in sorted(nearest.violations, key=lambda one: -one.share)[:_SHOWN])
-    count, early = len(near), sum(trial.state == "pruned" for trial in trials)
-    others = f"; ended early, and not held against all limits: {early} more" if early else ""
-    return NoTrialWonError(
-        "training.tune",
-        f"all {count} trials that were judged violate a gate; the nearest, trial {nearest.number}, has {broken}{others}",
-        got=_values_told(nearest.values),
-        remedy="Widen the space to smaller, faster or better models, or change the gate.",
-    )
-
-
-def _undefined(trial: _Running, names: Iterable[str]) -> str:
-    """What is said of the first of these figures that is no finite number; empty where there is none."""
-    wrong = next((name for name in names if name in trial.undefined), None)
-    return "" if wrong is None else f"{wrong} is {trial.undefined[wrong]} after {trial.epochs} epochs"
-
-
-def _told(trial: Trial, objective: str) -> str:
-    value = "" if trial.objective is None else f" {trial.objective:.4g}"
-    return f"{objective}{value} (trial {trial.number}: {_values_told(trial.values)})"
-
-
-def _values_told(values: Mapping[str, JsonValue]) -> str:
-    """Values in a few words.
-
-    >>> _values_told({"learning_rate": 0.00123456, "hidden_units": [64, 32]})
-    'learning_rate 0.00123, hidden_units [64, 32]'
-    """
-    return ", ".join(
-        f"{name} {f'{one:.3g}' if isinstance(one, float) else json.dumps(one)}" for name, one in values.items()
-    )
 
 
 def _digest(sections: Sections, values: Mapping[str, JsonValue]) -> str:

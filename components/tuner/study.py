@@ -33,6 +33,7 @@ REDUCTION = 3
 """Of the trials that come to a rung, one in so many goes on."""
 
 _RECORD = "record"
+_SPENT = "spent_s"
 _DRAWS_TRIED = 50
 """So many sets in a row that were trained already end the search: what is left of the space is hardly ever drawn."""
 
@@ -206,6 +207,14 @@ class Study:
             self._study.tell(trial, record.objective)
         else:
             self._study.tell(trial, state=State.FAIL if record.state == "failed" else State.PRUNED)
+
+    def spend(self, seconds: float) -> None:
+        """Notes how long the search took so far."""
+        self._study.set_user_attr(_SPENT, round(seconds, 3))
+
+    def spent_s(self) -> float:
+        """Seconds that the search took before it was cut off; 0 where it begins."""
+        return float(self._study.user_attrs.get(_SPENT, 0.0))
 
     def ended(self) -> list[Trial]:
         """The records of all that ended, in the order of their numbers."""

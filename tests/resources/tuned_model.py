@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import time
+from pathlib import Path
 
 
 def build_model(keras, features, hyperparameters):
@@ -9,6 +12,12 @@ def build_model(keras, features, hyperparameters):
         raise ValueError("no such network")
     if hyperparameters["behaviour"] == "dies" and hyperparameters["units"] == 4:
         os.kill(os.getpid(), signal.SIGKILL)
+    if hyperparameters["behaviour"] == "hangs":
+        child = subprocess.Popen(["sleep", "600"])
+        note = Path(hyperparameters["note"])
+        note.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
+        note.with_suffix(".new").rename(note)
+        time.sleep(600)
     inputs = {name: keras.Input(feature.shape, name=name, dtype=feature.dtype) for name, feature in features.items()}
     hidden = keras.layers.Concatenate()(list(inputs.values()))
     hidden = keras.layers.Dense(hyperparameters["units"], activation="tanh")(hidden)

@@ -51,6 +51,8 @@ USED = {
     "training.early_stopping.metric",
     "training.early_stopping.mode",
     "training.early_stopping.patience",
+    "training.tune.timeout",
+    "training.tune.trial_timeout",
     "training.tune.trials",
     "training.tune.objective",
     "training.tune.mode",

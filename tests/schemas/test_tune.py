@@ -115,3 +115,13 @@ def test_trials_alone_say_what_is_missing() -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(file, ["training.tune.trials=20"])
     assert [one.path for one in caught.value.faults] == ["training.tune.objective", "training.tune.space"]
+
+
+@pytest.mark.parametrize("limit", ["trial_timeout", "timeout"])
+def test_a_limit_on_time_is_a_duration(limit: str) -> None:
+    """Of some length; null is no limit."""
+    tune = parse_config(raw(**{limit: "10m"})).training.tune
+    assert tune is not None
+    assert getattr(tune, limit) == "10m"
+    assert f"training.tune.{limit}: is no time at all; expected at least '1s'" in fault(**{limit: "0m"})
+    assert "such as '30m' or '6h'" in fault(**{limit: 600})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +13,8 @@ from components.tuner.study import Rules, Study
 from schemas.config import GatesConfig, ModelConfig, TrainingConfig
 from schemas.tuning import Search
 
-Epochs = Callable[[Mapping[str, Any]], Sequence[Mapping[str, float]]]
-"""Of the values of a trial, the figures after each epoch."""
+Epochs = Callable[[Mapping[str, Any]], Sequence[Mapping[str, float] | None]]
+"""Of the values of a trial, the figures after each epoch; None for one that does not end."""
 
 _ENDS = {"seconds": 0.0}
 
@@ -23,6 +24,8 @@ class ScriptedCrew:
 
     Attributes:
         jobs: that it was told of.
+        replaced: how often its worker was killed.
+        seconds: that have gone by: one an epoch, and what was waited for an epoch that does not end.
     """
 
     size = 1
@@ -31,9 +34,11 @@ class ScriptedCrew:
         """Takes what its trials come to."""
         self._epochs = epochs
         self._said: list[dict[str, Any]] = [{"ready": {}}]
-        self._left: list[Mapping[str, float]] = []
+        self._left: list[Mapping[str, float] | None] = []
         self._number = 0
         self.jobs: list[Mapping[str, Any]] = []
+        self.replaced = 0
+        self.seconds = 0.0
 
     def tell(self, worker: int, message: Mapping[str, Any]) -> None:
         """Notes a job, or the answer to a question."""
@@ -47,14 +52,28 @@ class ScriptedCrew:
         elif not message["go_on"]:
             self._said.append({"done": _ENDS})
         elif self._left:
-            self._number += 1
-            self._said.append({"epoch": {"epochs": self._number, "figures": self._left.pop(0)}})
+            self._begin(self._left.pop(0))
         else:
             self._said.append({"done": _ENDS})
 
-    def wait(self) -> Heard:
+    def wait(self, timeout_s: float = math.inf) -> Heard | None:
         """The next thing that is said."""
-        return Heard(0, self._said.pop(0))
+        if self._said:
+            return Heard(0, self._said.pop(0))
+        assert timeout_s < math.inf, "nobody would ever say anything"
+        self.seconds += timeout_s
+        return None
+
+    def replace(self, worker: int) -> None:
+        """Another worker begins."""
+        self.replaced += 1
+        self._said = [{"ready": {}}]
+
+    def _begin(self, figures: Mapping[str, float] | None) -> None:
+        self._number += 1
+        if figures is not None:
+            self.seconds += 1
+            self._said.append({"epoch": {"epochs": self._number, "figures": figures}})
 
     def close(self, keep: int = 0) -> None:
         """Nothing runs."""
@@ -86,5 +105,8 @@ def searched(
     study = Study(folder / "study.log", rules)
     study.begin_with(first or {})
     files = Files(folder, folder, folder)
-    crew = cast("Crew", ScriptedCrew(epochs))
-    return _Session(sections, files, Places(({},), 1), folder, study, crew, None).run()
+    crew = ScriptedCrew(epochs)
+    session = _Session(
+        sections, files, Places(({},), 1), folder, study, cast("Crew", crew), None, now=lambda: crew.seconds
+    )
+    return session.run()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from components.trainer.strategy import Machine
-from components.tuner.search import described, places_for, without_winner
+from components.tuner.reasons import without_winner
+from components.tuner.search import described, places_for
 from schemas.config import DimensionConfig, TuneConfig
 from schemas.errors import NoTrialWonError
 from schemas.tuning import Search, Trial, Violation, ranked
@@ -25,7 +26,10 @@ def test_every_set_comes_to_its_end_as_it_should(cut_off: CutOff) -> None:
     assert "no such network" in found[4, "raises"].reason
     dead = found[4, "dies"]
     assert (dead.state, dead.epochs, dead.attempts) == ("failed", 0, 2)
-    assert dead.reason == "its process was killed by SIGKILL 2 times"
+    assert (
+        dead.reason
+        == "its process was killed by SIGKILL 2 times, the last time in epoch 1; this is how one ends that is out of memory"
+    )
     for large in (found[5000, "fine"], found[5000, "dies"]):
         assert (large.state, large.epochs) == ("infeasible", 0)
         assert large.violations[0].metric == "parameters"
@@ -110,7 +114,7 @@ def test_all_violating_says_which_and_by_how_much() -> None:
 def test_none_trained_says_why() -> None:
     """With the reasons of the trials, each once."""
     error = without_winner([trial(0, "failed"), trial(1, "failed")])
-    assert "none of 2 trials could be trained: x" in str(error)
+    assert "none of 2 trials came to its end: 2 of them: x" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +188,55 @@ def test_a_limit_is_not_met_by_what_is_no_number(tmp_path: Path) -> None:
     assert found.winner.values == {"rate": 0.01}
     other = next(one for one in found.trials if one.values["rate"] > 1)
     assert (other.state, other.reason) == ("failed", "precision is nan after 3 epochs")
+
+
+LOOSE = [{"metric": "parameters", "max": 9}]
+SLOW = {"trials": 3, "objective": "auc", "space": {"units": {"choices": [32, 1024, 2048]}}}
+
+
+def _hanging(values: Mapping[str, Any]) -> list[dict[str, float] | None]:
+    """The large ones hang in their second epoch."""
+    figures = {"loss": 0.5, "auc": values["units"] / 5000}
+    return [figures, figures, figures] if values["units"] == 32 else [figures, None]
+
+
+def test_a_trial_has_its_time(tmp_path: Path) -> None:
+    """One that takes longer is killed, cannot win however good it was, and its worker is replaced."""
+    found = searched(tmp_path, {**SLOW, "trial_timeout": "10s"}, LOOSE, _hanging, {"units": 2048})
+    assert found.winner is not None
+    assert found.winner.values == {"units": 32}
+    late = found.leaderboard[1]
+    assert (late.state, late.seconds, late.epochs) == ("timed_out", 10, 1)
+    assert late.reason == "it had trained 1 epoch when the 10s of training.tune.trial_timeout were over"
+    assert found.summary.startswith("3 trials: 1 complete, 2 timed out; best auc")
+
+
+def test_a_search_has_its_time(tmp_path: Path) -> None:
+    """What came to its end in it is judged; what trains is killed, and what has not begun does not begin."""
+    found = searched(tmp_path, {**SLOW, "trials": 20, "timeout": "30s"}, LOOSE, _hanging, {"units": 32})
+    assert [(one.state, one.values["units"] == 32) for one in found.trials] == [
+        ("complete", True),
+        ("timed_out", False),
+    ]
+    assert found.trials[1].reason == "the 30s of training.tune.timeout were over when it had trained 1 epoch"
+    assert found.seconds == 30
+    assert "the 30s of training.tune.timeout ended the search after 2 of 20 trials" in found.notes
+
+
+def test_time_that_a_search_had_before_it_was_cut_off_counts(tmp_path: Path) -> None:
+    """A search that is gone on with has what is left; here that is nothing, and the winner is known already."""
+    tune = {**SLOW, "trials": 20, "timeout": "30s"}
+    first = searched(tmp_path, tune, LOOSE, _hanging, {"units": 32})
+    again = searched(tmp_path, tune, LOOSE, _hanging)
+    assert (again.resumed, again.seconds, again.trials) == (2, 0, first.trials)
+
+
+def test_where_none_came_to_its_end_in_time_more_is_asked_for(tmp_path: Path) -> None:
+    """With how many, and by which limit."""
+    with pytest.raises(NoTrialWonError) as caught:
+        searched(tmp_path, {**SLOW, "trial_timeout": "10s"}, LOOSE, lambda values: [None])
+    assert "none of 3 trials came to its end: 3 of them: it had trained no epoch when the 10s of " in str(caught.value)
+    assert "Allow more time: training.tune.trial_timeout" in str(caught.value)
 
 
 UNITS = {"trials": 4, "objective": "auc", "space": {"units": {"choices": [4096, 2048, 1024, 32]}}}

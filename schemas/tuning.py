@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-__all__ = ["STATES", "TRIALS_FILE", "Search", "Trial", "TrialState", "Violation", "ranked"]
+__all__ = ["STATES", "TRIALS_FILE", "Search", "Trial", "TrialState", "Violation", "plain", "ranked"]
 
 TRIALS_FILE = "trials.json"
 """In the Tuner's TunerResults."""
@@ -55,8 +55,8 @@ class Violation(_Record):
         unit = "" if self.unit == "1" else f" {self.unit}"
         side = "at most" if self.upper else "at least"
         over = "over" if self.upper else "short"
-        limit = f"{self.limit:.4g}{unit} allowed by {self.gate}"
-        return f"{self.metric} {self.value:.4g}{unit}, {side} {limit}: {self.excess:.3g}{unit} {over}"
+        limit = f"{plain(self.limit)}{unit} allowed by {self.gate}"
+        return f"{self.metric} {plain(self.value)}{unit}, {side} {limit}: {plain(self.excess, 3)}{unit} {over}"
 
 
 class Trial(_Record):
@@ -142,6 +142,15 @@ class Search(_Record):
             else ""
         )
         return f"{len(self.trials)} trials: {states}{best}"
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A figure without an exponent where it is large: of so many digits, and from 1,000 on of as many as it has.
+
+    >>> plain(22570.0), plain(0.35751), plain(1e-5, 3)
+    ('22,570', '0.3575', '1e-05')
+    """
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 def ranked(trials: Sequence[Trial], better: Literal["min", "max"]) -> list[Trial]:

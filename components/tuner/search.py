@@ -147,7 +147,7 @@ def search(
         folder: of this search alone; what is in it is gone on with.
         scratch: folder for rows that memory does not hold and for payloads that are measured; of this attempt alone.
         sampler, prunes: as `Rules`.
-        most_epochs: after which no further trial begins, over all of them; None for no such end.
+        most_epochs: of all trials together. Those that train when they are spent end there, and may win; None for no limit.
 
     Raises:
         NoTrialWonError: no trial satisfies the gates, or none could be trained.
@@ -287,9 +287,12 @@ class _Session:
             return False
         free = sum(trial.state == "infeasible" and not trial.epochs for trial in self.trials)
         begun = len(self.trials) - free + len(self._running) + len(self._again)
+        return begun < self.sections.tune.trials and free < self.sections.tune.trials and not self._has_spent_all()
+
+    def _has_spent_all(self) -> bool:
+        """Whether all trials together have had their epochs."""
         epochs = sum(trial.epochs for trial in self.trials) + sum(one.epochs for one in self._running.values())
-        spent = self.most_epochs is not None and epochs >= self.most_epochs
-        return begun < self.sections.tune.trials and free < self.sections.tune.trials and not spent
+        return self.most_epochs is not None and epochs >= self.most_epochs
 
     def _next(self) -> _Running | None:
         if self._again:
@@ -359,8 +362,8 @@ class _Session:
             return True
         goes_on = self.study.report(trial.asked.number, trial.epochs, figures[objective])
         if not goes_on and trial.epochs < self.sections.training.epochs:
-            trial.ended = {"state": "pruned", "reason": f"others were better after {trial.epochs} epochs"}
-        return goes_on
+            trial.ended = {"state": "pruned", "reason": f"others were better after {epochs_told(trial.epochs)}"}
+        return goes_on and not self._has_spent_all()
 
     def _ended(self, trial: _Running, message: Mapping[str, Any], constraints: Sequence[Constraint]) -> Trial:
         done = message.get("done")

@@ -39,12 +39,15 @@ _DRAWS_TRIED = 50
 
 
 def first_rung(epochs: int) -> int:
-    """Epochs after which trials are first compared; the next rungs are three and nine times that.
+    """Epochs after which trials are first compared, a fifth of all; the next rung is three times that.
+
+    Earlier the order tells of the learning rate alone: of 41 trials of the taxi model, up to 20 epochs each, the rank
+    correlation of the best so far with the best of all was 0.33 after two epochs, and 0.61 after four.
 
     >>> first_rung(20), first_rung(4)
-    (2, 1)
+    (4, 1)
     """
-    return max(1, epochs // REDUCTION**2)
+    return max(1, epochs // 5)
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,11 @@ class Study:
             return optuna.samplers.RandomSampler(seed=seed)
         startup = min(10, max(4, self._rules.trials // 4))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # of constraints_func
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constraints_func=_excesses)
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of constraints_func and constant_liar
+            # The liar keeps those that are proposed while others run away from where those are.
+            return optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=startup, constraints_func=_excesses, constant_liar=True
+            )
 
     def _pruner(self) -> optuna.pruners.BasePruner:
         if not self._rules.prunes:

@@ -18,7 +18,7 @@ from rich.text import Text
 from components.lineage.reader import NodeRecord
 from schemas.tuning import TRIALS_FILE, Search, Trial, plain
 
-__all__ = ["leaderboard", "search_of"]
+__all__ = ["leaderboard", "search_lines", "search_of"]
 
 _SHOWN = 20
 _NUMBERS_SHOWN = 12
@@ -66,10 +66,25 @@ def leaderboard(search: Search | None, *, every: bool = False) -> list[Any]:
         return []
     trials = search.leaderboard
     shown = trials if every else trials[:_SHOWN]
-    won = f"best: trial {search.winner.number}, with {_told(search.winner.values)}" if search.winner else ""
-    more = f"{len(trials) - len(shown)} more trials: --all shows them." if len(shown) < len(trials) else ""
-    notes = [f"tuning: {search.summary}; {_speed(search)}", won, *(f"note: {note}." for note in search.notes), more]
-    return [_Trials(search, tuple(shown)), *(_Hanging(line) for line in [*_reasons(trials), *notes] if line)]
+    more = [f"{len(trials) - len(shown)} more trials: --all shows them."] if len(shown) < len(trials) else []
+    return [_Trials(search, tuple(shown)), *map(_Hanging, [*search_lines(search), *more])]
+
+
+def search_lines(search: Search | None) -> list[str]:
+    """What came of a search, without its table: why trials did not win, all in a line, the winner's values, what to know.
+
+    Args:
+        search: the record; None where there was no search, of which nothing is told.
+    """
+    if search is None:
+        return []
+    won = [f"best: trial {search.winner.number}, with {_told(search.winner.values)}"] if search.winner else []
+    return [
+        *_reasons(search.leaderboard),
+        f"tuning: {search.summary}; {_speed(search)}",
+        *won,
+        *(f"note: {note}." for note in search.notes),
+    ]
 
 
 @dataclass(frozen=True)

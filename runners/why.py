@@ -12,9 +12,11 @@ from rich.markup import escape
 
 from components.gate.words import change_needed, is_of_value, is_upper, label, shown, where
 from components.lineage.reader import Lineage, RunRecord
+from runners.leaderboard import search_lines, search_of
 from runners.view import gate_table
 from schemas.decision import DataDecision, Decision, EdgeDecision, GateResult, Payload, PushResult
 from schemas.errors import MetadataError
+from schemas.tuning import Search
 
 __all__ = ["Why", "cell", "gates_markdown", "spans_lines", "why"]
 
@@ -34,12 +36,14 @@ class Why:
         decision: the Gate's, with what a person decided on it; None where the run did not come to one.
         data_decision: the data gate's; None where the run did not come to one.
         push: what the Pusher did; None where it did not run.
+        search: for hyperparameters; None where there was none, or its record is gone.
     """
 
     run: RunRecord
     decision: Decision | None
     data_decision: DataDecision | None
     push: PushResult | None
+    search: Search | None = None
 
     @property
     def verdict(self) -> str:
@@ -104,6 +108,7 @@ class Why:
             "decision": decision.model_dump(mode="json") if decision else None,
             "data_decision": data.model_dump(mode="json") if data else None,
             "push": push.model_dump(mode="json") if push else None,
+            "tuning": self.search.model_dump(mode="json") if self.search else None,
         }
 
     def print_on(self, console: Console, *, every_slice: bool) -> None:
@@ -155,6 +160,7 @@ class Why:
         told = [f"{approval.outcome} by {approval.by} on {approval.at}: {approval.reason}"] if approval else []
         sections = [
             ("Data", spans_lines(self.run)),
+            ("Hyperparameters", search_lines(self.search)),
             ("Reasons", list(self.reasons)),
             ("To pass", self.changes),
             ("Nearest to failing", [_distance(nearest)] if nearest else []),
@@ -184,7 +190,8 @@ def why(lineage: Lineage, asked: str, payload: Payload = "saved_model") -> Why:
     """
     run = lineage.run(_run_of_version(lineage, asked, payload) if asked.isdecimal() and len(asked) < _DATE else asked)
     run_id = run.run_id
-    return Why(run, lineage.decision(run_id), lineage.data_decision(run_id), lineage.push_result(run_id))
+    search = search_of(lineage.nodes(run))
+    return Why(run, lineage.decision(run_id), lineage.data_decision(run_id), lineage.push_result(run_id), search)
 
 
 def _run_of_version(lineage: Lineage, asked: str, payload: Payload) -> str:

@@ -99,6 +99,16 @@ def test_the_leaderboard_is_printed(tuned: tuple[Bench, dict[str, Any]]) -> None
     assert "tuning: 4 trials: " in answer.out
 
 
+def test_why_tells_of_the_search(tuned: tuple[Bench, dict[str, Any]]) -> None:
+    """Which trial won, with which values, and why others did not."""
+    bench, ran = tuned
+    answer = satisfice("why", "latest", bench.config)
+    assert answer.code == 0, answer.err
+    winner = _winner(ran["tuning"])
+    assert f"best: trial {winner['number']}, with hidden_units {winner['values']['hidden_units']}" in answer.out
+    assert satisfice("why", "latest", bench.config, "--json").json["tuning"] == ran["tuning"]
+
+
 def test_an_unchanged_search_is_not_made_again(tuned: tuple[Bench, dict[str, Any]]) -> None:
     """Nor is the training; the same model is served already."""
     answer = tuned[0].run()

@@ -74,7 +74,7 @@ def test_the_json_holds_the_words_of_the_configuration(shop: Workshop) -> None:
     """Each gate with what it takes to judge it anew."""
     document = json.loads(json.dumps(why(shop.lineage, "latest").as_dict()))
     assert set(document) == {
-        "run", "verdict", "reasons", "nearest", "to_change", "decision", "data_decision", "push",
+        "run", "verdict", "reasons", "nearest", "to_change", "decision", "data_decision", "push", "tuning",
     }  # fmt: skip
     (gate,) = document["decision"]["gates"]
     assert set(gate) >= {

@@ -156,13 +156,14 @@ def _close_name(name: str, folder: Path) -> str | None:
 
 
 def _import_failed(name: str, error: BaseException) -> UserModuleError:
-    where = ""
+    where, said = "", str(error)
     if isinstance(error, SyntaxError):
+        said = error.msg
         where = f" ({error.filename}, line {error.lineno})"
     elif error.__traceback__ is not None:
         frame = inspect.getinnerframes(error.__traceback__)[-1]
         where = f" ({frame.filename}, line {frame.lineno})"
-    text = " ".join(str(error).split())
+    text = " ".join(said.split())
     return UserModuleError(
         f"module {name}", [Fault(_KEY, f"does not import: {type(error).__name__}: {text}{where}", "", name)]
     )

@@ -14,12 +14,14 @@ Example of a whole module::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
-__all__ = ["BuildModel", "Feature", "PreprocessingFn"]
+__all__ = ["BuildModel", "Feature", "PreprocessingFn", "raised"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,14 @@ class BuildModel(Protocol):
     def __call__(
         self, keras: ModuleType, features: Mapping[str, Feature], hyperparameters: Mapping[str, Any]
     ) -> Any: ...
+
+
+def raised(function: Callable[..., Any], error: BaseException) -> str:
+    """What a function of a user's module raised, and at which line of that module: `raised KeyError: 'fare' (m.py, line 3)`."""
+    text = f"raised {type(error).__name__}: {error}"
+    try:
+        file = inspect.getfile(function)
+    except TypeError:  # a callable that is no function
+        return text
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return f"{text} ({file}, line {lines[-1]})" if lines else text

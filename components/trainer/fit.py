@@ -29,7 +29,7 @@ from schemas.config import EarlyStoppingConfig, TrainingConfig
 from schemas.errors import Fault, SatisficeError, UserModuleError, close_match
 from schemas.metrics import QUALITY
 from schemas.strategies import FLOAT32
-from schemas.user_model import BuildModel
+from schemas.user_model import BuildModel, raised
 
 __all__ = ["Course", "Fitted", "Watch", "built", "fit", "keras_for", "mode_of", "seeded"]
 
@@ -351,7 +351,7 @@ def built(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparam
     try:
         model = build_model(keras, layout.features, hyperparameters)
     except Exception as error:
-        raise UserModuleError(where, [Fault("build_model", f"raised {type(error).__name__}: {error}")]) from error
+        raise UserModuleError(where, [Fault("build_model", raised(build_model, error))]) from error
     if not isinstance(model, keras.Model):
         raise UserModuleError(
             where,

@@ -20,6 +20,7 @@ from tensorflow_transform import (
 from components.transform import operations
 from components.transform.operations import UnsupportedError
 from schemas.errors import Fault, UserModuleError, shorten
+from schemas.user_model import raised
 
 __all__ = ["Phase", "Traced", "operations_of", "source_of", "trace", "trace_phase"]
 
@@ -161,7 +162,7 @@ def _call(preprocessing_fn: PreprocessingFn, inputs: Tensors) -> None:
     try:
         outputs = preprocessing_fn(inputs)
     except Exception as error:
-        raise _fault(preprocessing_fn, f"raised {type(error).__name__}: {error}") from error
+        raise _fault(preprocessing_fn, raised(preprocessing_fn, error)) from error
     if not isinstance(outputs, Mapping) or not outputs:
         got = "an empty dict" if isinstance(outputs, Mapping) else shorten(outputs)
         raise _fault(preprocessing_fn, "returned something else", "a dict of tensors by name", got)

@@ -398,6 +398,16 @@ def test_what_is_admitted_waits_where_a_person_has_to_approve() -> None:
     assert decide(gate, NEW, [figure("auc", 0.9)], Champion(NEW, 3)).outcome == "already_served"
 
 
+def test_why_a_candidate_is_admitted() -> None:
+    """By how many gates, and what it was compared with."""
+    gate = gates({"metric": "auc", "min": 0.5}, {"metric": "size_mb", "max": 9})
+    found = [figure("auc", 0.9), figure("size_mb", 1.0)]
+    assert decide(gate, NEW, found, None).reasons == ("all 2 gates admit it; nothing is served yet to compare it with",)
+    assert decide(gates({"metric": "auc", "min": 0.5}), NEW, found, champion(figure("auc", 0.8, OLD))).reasons == (
+        "the gate admits it, compared with version 3, which is served",
+    )
+
+
 @given(value=finite, limit=finite, better=st.floats(0, 1e6))
 def test_a_better_figure_never_turns_a_pass_into_a_block(value: float, limit: float, better: float) -> None:
     """Each gate is monotone in its figure."""

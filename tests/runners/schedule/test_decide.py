@@ -146,6 +146,41 @@ def test_what_holds_a_run_back(config, what, told):
     assert decide("taxi", config, free, decision.memory).retrain
 
 
+@pytest.mark.parametrize(
+    ("others", "held"),
+    [
+        ({"cool_down": "3h"}, False),
+        ({"cool_down": "10801s"}, True),
+        ({"quiet_hours": ["12:00-13:00"]}, True),
+        ({"quiet_hours": ["11:00-12:00"]}, False),
+        ({"quiet_hours": ["12:00-06:00"]}, True),
+        ({"quiet_hours": ["23:00-12:00"]}, False),
+        ({"quiet_hours": ["01:00-02:00", "11:59-12:01"]}, True),
+    ],
+)
+def test_where_what_holds_back_begins_and_ends(others, held):
+    """A cool-down is over when it has passed; quiet hours have their first minute and not their last."""
+    decision = decide("taxi", schedule(changed_data=True, **others), looked(), memory())
+    assert (decision.retrain, bool(decision.held)) == (not held, held)
+
+
+@pytest.mark.parametrize(
+    ("config", "what", "told"),
+    [
+        (schedule(drift=True), looked(drift=drift(0.1)), "drift of trip_miles 0.1 ≤ 0.1"),
+        (schedule(new_rows=10), looked(rows=109, trained_rows=100), "9 of 10 new rows"),
+        (schedule(new_rows=10), looked(rows=90, trained_rows=100), "0 of 10 new rows"),
+        (schedule(quality=QUALITY), looked(quality=quality(0.0, "inconclusive")), "auc is 0.7"),
+    ],
+)
+def test_the_limit_itself_asks_for_nothing(config, what, told):
+    """Nor what lies inside the noise, or rows that have gone."""
+    decision = decide("taxi", config, what, memory())
+    assert not decision.retrain
+    assert decision.verdict == f"did not retrain: {told}, last run 3 h ago"
+    assert decision.fired == ()
+
+
 def test_cron_that_is_held_stays_due():
     """Quiet hours put a nightly run off, they do not cancel it."""
     config = schedule(cron="0 12 * * *", quiet_hours=["11:00-14:00"])
@@ -259,6 +294,36 @@ def test_a_run_that_was_cut_off_goes_on():
     last = decide("taxi", config, looked(cut_off=True), spent)
     assert not last.retrain
     assert "was cut off 4 times in a row" in last.verdict
+
+
+def test_a_run_that_was_cut_off_waits_for_the_end_of_quiet_hours():
+    """It is said, it is no attempt, and it goes on afterwards."""
+    config = schedule(changed_data=True, quiet_hours=["11:00-13:00"])
+    spent = memory(data="new", champion=1)
+    held = decide("taxi", config, looked(cut_off=True), spent)
+    assert (held.retrain, held.held, held.fired) == (False, "quiet hours are 11:00-13:00", ("cut_off",))
+    assert held.verdict.endswith("was cut off before it ended, but quiet hours are 11:00-13:00")
+    assert held.memory.attempts == 0
+    after = decide("taxi", config, looked(at=NOON + HOUR, cut_off=True), held.memory)
+    assert (after.retrain, after.resume, after.memory.attempts) == (True, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("since", "words"),
+    [
+        (timedelta(days=3), "3 d ago"),
+        (timedelta(days=1), "1 d ago"),
+        (timedelta(hours=47), "47 h ago"),
+        (timedelta(minutes=61), "61 min ago"),
+        (timedelta(seconds=119), "119 s ago"),
+        (timedelta(minutes=1), "1 min ago"),
+        (timedelta(seconds=-5), "0 s ago"),
+    ],
+)
+def test_how_long_ago_the_last_run_was(since, words):
+    """In the largest unit that says enough; never below nought."""
+    decision = decide("taxi", schedule(changed_data=True), looked(data="old", last_run=run(NOON - since)), memory())
+    assert decision.verdict.endswith(f"last run {words}")
 
 
 def test_jitter_is_the_pipelines_own():

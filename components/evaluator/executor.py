@@ -150,6 +150,7 @@ def _evaluate(
     """
     from tensorflow_model_analysis import utils
 
+    from components.evaluator.answers import check_answers
     from components.evaluator.compute import metrics_per_slice
     from components.evaluator.rows import read_rows
     from components.evaluator.write import write_evaluation
@@ -163,6 +164,7 @@ def _evaluate(
     files = _files(input_dict["examples"], json.loads(exec_properties["example_splits"]))
     progress.begin("rows", _counted(input_dict["examples"], json.loads(exec_properties["example_splits"])))
     rows = read_rows(files, models, config.slicing_specs, raw_types_of(schema))
+    check_answers(rows.labels, rows.predictions)
     paths = {name: path for name, (path, _) in models.items()}
     folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
     write_evaluation(folder, config, paths, metrics_per_slice(rows, config, schema))

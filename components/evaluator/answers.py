@@ -1,0 +1,53 @@
+"""Whether a model's answers can be held against its label at all. Imports neither TensorFlow nor TFX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import Fault, UserModuleError
+
+__all__ = ["check_answers"]
+
+Array = npt.NDArray[Any]
+
+
+def check_answers(labels: Mapping[str, Array], predictions: Mapping[str, Array]) -> None:
+    """Makes sure that each model answers with what its label is compared with.
+
+    Args:
+        labels: by model, shape [rows, ...].
+        predictions: by model, shape [rows, outputs].
+
+    Raises:
+        UserModuleError: a model gives several values for each row, and the label is neither as many values nor the
+            number of one of them.
+    """
+    for name, answers in predictions.items():
+        fault = _misfit(labels[name], answers)
+        if fault is not None:
+            raise UserModuleError(f"the model {name}".rstrip(), [fault])
+
+
+def _misfit(label: Array, answers: Array) -> Fault | None:
+    width, wanted = answers[:1].size, label[:1].size
+    if width == wanted or not width or not wanted:
+        return None
+    told = f"answers {_counted(width)} for each row, and the label has {_counted(wanted)}"
+    if wanted > 1:
+        return Fault("build_model", told, f"{_counted(wanted)} in the last layer")
+    if label.dtype.kind not in "iufb":
+        return Fault("build_model", told, f"the number of a class, 0 to {width - 1}, for a label", "text")
+    flat = label.reshape(-1)
+    outside = flat[~((flat >= 0) & (flat < width) & (flat == np.floor(flat)))]
+    if not outside.size:
+        return None
+    expected = f"one value in the last layer, or the number of a class, 0 to {width - 1}, for a label"
+    return Fault("build_model", told, expected, f"{outside.size:,} labels such as {outside[0]:.6g}")
+
+
+def _counted(values: int) -> str:
+    return "1 value" if values == 1 else f"{values} values"

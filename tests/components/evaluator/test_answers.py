@@ -1,0 +1,57 @@
+"""A model whose last layer does not fit its label is told so, before any metric fails on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.evaluator.answers import check_answers
+from schemas.errors import UserModuleError
+
+
+def answers(*shape: int) -> np.ndarray:
+    return np.full(shape, 0.25, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("label", "given"),
+    [
+        (np.array([[141.5], [7.0]]), answers(2, 1)),
+        (np.array([[0], [2]]), answers(2, 3)),
+        (np.array([[0.0], [2.0]]), answers(2, 3)),
+        (answers(2, 3), answers(2, 3)),
+        (answers(0, 1), answers(0, 3)),
+        (np.array([[b"a"], [b"b"]], object), answers(2, 1)),
+    ],
+)
+def test_what_fits(label: np.ndarray, given: np.ndarray) -> None:
+    """A value for a value, as many as there are, or a value for each class and the number of one."""
+    check_answers({"": label}, {"": given})
+
+
+@pytest.mark.parametrize(
+    ("label", "given", "words"),
+    [
+        (
+            np.array([[141.0], [1.0], [0.5]]),
+            answers(3, 3),
+            "build_model: answers 3 values for each row, and the label has 1 value; expected one value in the last layer, "
+            "or the number of a class, 0 to 2, for a label; got 2 labels such as 141",
+        ),
+        (np.array([[3], [0]]), answers(2, 3), "got 1 labels such as 3"),
+        (np.array([[-1], [0]]), answers(2, 3), "got 1 labels such as -1"),
+        (np.array([[np.nan], [0]]), answers(2, 3), "got 1 labels such as nan"),
+        (
+            answers(2, 4),
+            answers(2, 1),
+            "answers 1 value for each row, and the label has 4 values; expected 4 values in",
+        ),
+        (np.array([[b"a"], [b"b"]], object), answers(2, 2), "the number of a class, 0 to 1, for a label; got text"),
+    ],
+)
+def test_what_does_not_fit(label: np.ndarray, given: np.ndarray, words: str) -> None:
+    """Both sides are said, and what to change."""
+    with pytest.raises(UserModuleError) as caught:
+        check_answers({"candidate": label}, {"candidate": given})
+    assert str(caught.value).startswith("the model candidate: 1 fault:")
+    assert words in str(caught.value)

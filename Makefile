@@ -77,7 +77,7 @@ bench-distributed: setup  ## examples/s of training under each strategy beside a
 bench-publish: setup  ## publishes under load and under kills, into bench/RESULTS.md: six minutes [ARGS=]
 	@$(BIN)/python -m bench.publish $(ARGS)
 
-bench-tuner: setup data  ## the search for hyperparameters at once and one by one, and against chance, into bench/RESULTS.md: eight minutes [ARGS=]
+bench-tuner: setup data  ## the search for hyperparameters at once and one by one, and against chance, into bench/RESULTS.md: twenty minutes [ARGS=]
 	@$(BIN)/python -m bench.tuner $(ARGS)
 
 bench-serving: setup  ## what the embedded server costs, over gRPC and REST, and a load with a kill through HAProxy, into bench/RESULTS.md: six minutes

@@ -1,17 +1,18 @@
 """The search for hyperparameters on the taxi model, into `RESULTS.md`: trials at once against one by one, and against chance.
 
-    python -m bench.tuner [--trials 20] [--turns 3] [--no-write]
+    python -m bench.tuner [--trials 20] [--turns 3] [--seeds 8] [--no-write]
 
-A turn, with a seed of its own, searches with as many processes as there are processors, then with one, and then at random:
-no trial is ended before it ends by itself, until as many epochs are spent. All begin with the hyperparameters of
-`satisfice.yaml`. What each finds, but for the one process, is trained by the pipeline and judged on `eval`, which no search
-has seen.
+A turn, with a seed of its own, searches with as many processes as there are processors, and with one. For each seed chance has
+the same processes and the same epochs over all trials: sets are drawn at random, none is ended before it ends by itself, and
+what trains when the epochs are spent ends there and may win. All begin with the hyperparameters of `satisfice.yaml`. What each
+finds is trained by the pipeline and judged on `eval`, which no search has seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from scipy import stats
 
 from bench.process import REPOSITORY
 from bench.results import machine, table, write_section
@@ -38,29 +41,37 @@ class Turn:
 
     Attributes:
         seed: of the search and of the training.
-        seconds: of a search, by its name.
+        seconds: of a search, by its name; one by one only where the time was measured.
         epochs: that it trained.
         trials: that came to an end of some kind.
-        auc: on `eval`, of what it found.
+        found: on `validate`, of what it found.
+        auc: on `eval`, of the same.
     """
 
     seed: int
     seconds: dict[str, float]
     epochs: dict[str, int]
     trials: dict[str, int]
+    found: dict[str, float]
     auc: dict[str, float]
 
     @property
-    def ratio(self) -> float:
-        """Of the time, parallel over one by one."""
-        return self.seconds[_OURS] / self.seconds[_SERIAL]
+    def ratio(self) -> float | None:
+        """Of the time, parallel over one by one; None where that was not measured."""
+        return self.seconds[_OURS] / self.seconds[_SERIAL] if _SERIAL in self.seconds else None
+
+    @property
+    def difference(self) -> float:
+        """Of the AUC on `eval`, ours less that of chance."""
+        return self.auc[_OURS] - self.auc[_RANDOM]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the turns, or is the process of one search."""
     parser = argparse.ArgumentParser(prog="python -m bench.tuner", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=3, help="seeds with which the time is measured, too")
+    parser.add_argument("--seeds", type=int, default=8, help="at least two")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md alone")
     parser.add_argument("--job", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -70,19 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-tuner-") as folder:
         place = _Place(Path(folder), options.trials)
         place.run("default", {})
-        turns = [_turn(place, seed) for seed in range(options.turns)]
-    text = section(
-        turns, options.trials, machine(), f"python -m bench.tuner --trials {options.trials} --turns {options.turns}"
-    )
+        turns = [_turn(place, seed, timed=seed < options.turns) for seed in range(max(options.turns, options.seeds))]
+    said = f"--trials {options.trials} --turns {options.turns} --seeds {options.seeds}"
+    text = section(turns, options.trials, machine(), f"python -m bench.tuner {said}")
     print(text)
     if not options.no_write:
         write_section("tuner", text)
     return 0
 
 
-def _turn(place: _Place, seed: int) -> Turn:
+def _turn(place: _Place, seed: int, *, timed: bool) -> Turn:
     found: dict[str, dict[str, Any]] = {}
-    for name in (_OURS, _SERIAL) if seed % 2 == 0 else (_SERIAL, _OURS):
+    both = (_OURS, _SERIAL) if seed % 2 == 0 else (_SERIAL, _OURS)
+    for name in both if timed else (_OURS,):
         found[name] = place.search(name, seed)
     found[_RANDOM] = place.search(_RANDOM, seed, most_epochs=found[_OURS]["epochs"])
     auc = {name: place.run(f"{name} {seed}", {"model.hyperparameters": found[name]["values"], "training.seed": seed})
@@ -92,6 +103,7 @@ def _turn(place: _Place, seed: int) -> Turn:
         {name: one["seconds"] for name, one in found.items()},
         {name: one["epochs"] for name, one in found.items()},
         {name: one["trials"] for name, one in found.items()},
+        {name: one["found"] for name, one in found.items()},
         auc,
     )
     print(turn, flush=True)
@@ -184,6 +196,7 @@ def _search(job: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 2),
         "epochs": sum(trial.epochs for trial in found.trials),
         "trials": len(found.trials),
+        "found": winner.objective,
         "values": {**config.model.hyperparameters, **winner.values},
     }
 
@@ -197,45 +210,66 @@ def section(turns: Sequence[Turn], trials: int, where: str, command: str) -> str
     """What RESULTS.md says.
 
     Args:
-        turns: at least one.
+        turns: at least two, and one with a time.
         trials: of a search.
         where: machine and date.
         command: that measured it.
     """
-    rows = [
+    timed = [(turn, turn.ratio) for turn in turns if turn.ratio is not None]
+    times = [
         [
             str(turn.seed),
             f"{turn.seconds[_OURS]:.1f}",
             f"{turn.seconds[_SERIAL]:.1f}",
-            f"**{turn.ratio:.2f}**",
+            f"**{ratio:.2f}**",
             f"{turn.epochs[_OURS]:,} / {turn.epochs[_SERIAL]:,}",
+        ]
+        for turn, ratio in timed
+    ]
+    found = [
+        [
+            str(turn.seed),
+            f"{turn.trials[_OURS]}, {turn.epochs[_OURS]:,}",
             f"{turn.trials[_RANDOM]}, {turn.epochs[_RANDOM]:,}",
-            f"{turn.auc[_OURS]:.4f}",
-            f"{turn.auc[_RANDOM]:.4f}",
+            *(f"{turn.found[name]:.4f}" for name in (_OURS, _RANDOM)),
+            *(f"{turn.auc[name]:.4f}" for name in (_OURS, _RANDOM)),
+            f"{turn.difference:+.4f}",
         ]
         for turn in turns
     ]
-    head = [
-        "seed",
-        "at once, s",
-        "one by one, s",
-        "ratio",
-        "epochs of the two",
-        "random: trials, epochs",
-        "AUC on eval, ours",
-        "AUC on eval, random",
-    ]
-    ours, chance = (statistics.fmean(turn.auc[name] for turn in turns) for name in (_OURS, _RANDOM))
-    ratio = statistics.median(turn.ratio for turn in turns)
+    of_time = ["seed", "at once, s", "one by one, s", "ratio", "epochs of the two"]
+    of_found = ["seed", "ours: trials, epochs", "random: trials, epochs", "validate, ours", "validate, random",
+                "eval, ours", "eval, random", "difference"]  # fmt: skip
+    ratio = statistics.median(ratio for _, ratio in timed)
     return (
         "## The search for hyperparameters\n\n"
         f"{trials} trials of the taxi model over the space of `satisfice.yaml`, imports and reading of the rows included; each\n"
-        "search in a process of its own, in turns. Random search has the same processes and as many epochs, and ends none of its\n"
-        "trials early. What was found is trained by the pipeline and judged on `eval`.\n\n"
-        f"{table(head, rows)}\n\n"
-        f"Time, at once over one by one: median **{ratio:.2f}** (target: 0.7). Mean AUC: ours **{ours:.4f}**, random\n"
-        f"**{chance:.4f}** (target: not below).\n\n"
+        "search in a process of its own, in turns.\n\n"
+        f"{table(of_time, times)}\n\n"
+        f"Time, at once over one by one: median **{ratio:.2f}** (target: 0.7).\n\n"
+        "Random search has the same processes and the same epochs over all its trials, and ends none of them early but for\n"
+        "what still trains when they are spent. What was found is trained by the pipeline and judged on `eval`. AUC:\n\n"
+        f"{table(of_found, found)}\n\n"
+        f"{_compared(turns)}\n\n"
         f"{where}. `{command}`"
+    )
+
+
+def _compared(turns: Sequence[Turn]) -> str:
+    """The means, and what the paired differences tell."""
+    ours, chance = (statistics.fmean(turn.auc[name] for turn in turns) for name in (_OURS, _RANDOM))
+    differences = [turn.difference for turn in turns]
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    half = float(stats.t.ppf(0.975, len(turns) - 1)) * spread / math.sqrt(len(turns))
+    above = sum(one >= 0 for one in differences)
+    if mean - half > 0:
+        verdict = "above that of chance"
+    else:
+        verdict = "below that of chance" if mean + half < 0 else "not to be told from that of chance"
+    return (
+        f"Mean AUC on `eval`: ours **{ours:.4f}**, random **{chance:.4f}** (target: not below). Difference, paired by seed:\n"
+        f"**{mean:+.4f}**, 95 % interval {mean - half:+.4f} to {mean + half:+.4f}, standard deviation {spread:.4f}, not below\n"
+        f"with {above} of {len(turns)} seeds: {verdict}."
     )
 
 

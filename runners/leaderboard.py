@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from components.lineage.reader import NodeRecord
+from components.tuner.reasons import grouped
 from schemas.tuning import TRIALS_FILE, Search, Trial, plain
 
 __all__ = ["leaderboard", "search_lines", "search_of"]
 
 _SHOWN = 20
-_NUMBERS_SHOWN = 12
 _STYLES = {
     "complete": "green",
     "pruned": "cyan",
@@ -80,7 +80,7 @@ def search_lines(search: Search | None) -> list[str]:
         return []
     won = [f"best: trial {search.winner.number}, with {_told(search.winner.values)}"] if search.winner else []
     return [
-        *_reasons(search.leaderboard),
+        *grouped(search.leaderboard),
         f"tuning: {search.summary}; {_speed(search)}",
         *won,
         *(f"note: {note}." for note in search.notes),
@@ -158,25 +158,6 @@ class _Hanging:
         for line in rest:
             line.pad_left(_INDENT)
             yield line
-
-
-def _reasons(trials: Iterable[Trial]) -> list[str]:
-    """Why trials did not win, each reason once with the trials that it holds for, as they rank."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for trial in trials:
-        if trial.reason:
-            found.setdefault((trial.state.replace("_", " "), trial.reason), []).append(trial.number)
-    return [f"{state}: {_numbers(numbers)}: {reason}" for (state, reason), numbers in found.items()]
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    """Trials by their numbers.
-
-    >>> _numbers([3]), _numbers([3, 1])
-    ('trial 3', 'trials 3, 1')
-    """
-    more = f" and {len(numbers) - _NUMBERS_SHOWN} more" if len(numbers) > _NUMBERS_SHOWN else ""
-    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:_NUMBERS_SHOWN]))}{more}"
 
 
 def _costs(trials: Iterable[Trial]) -> list[str]:

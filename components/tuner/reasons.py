@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import JsonValue
@@ -11,43 +10,80 @@ from pydantic import JsonValue
 from schemas.errors import NoTrialWonError, shorten
 from schemas.tuning import Trial
 
-__all__ = ["best_told", "died", "epochs_told", "too_long", "undefined", "without_winner"]
+__all__ = ["best_told", "died", "epochs_told", "grouped", "too_long", "undefined", "without_winner"]
 
 _SHOWN = 3
+_NUMBERS_SHOWN = 12
+_UNJUDGED = ("failed", "timed_out")
 
 
 def without_winner(trials: Sequence[Trial]) -> NoTrialWonError:
-    """Why there is no winner: which constraint is violated, and by how much in the trial that comes nearest."""
+    """Why there is no winner: which constraint is violated, and by how much in the trial that comes nearest; what else ended."""
     near = [trial for trial in trials if trial.violations]
     if not near:
         return _none_trained(trials)
     nearest = min(near, key=lambda trial: (max(one.share for one in trial.violations), trial.number))
     broken = "; ".join(str(one) for one in sorted(nearest.violations, key=lambda one: -one.share)[:_SHOWN])
-    count, early = len(near), sum(trial.state == "pruned" for trial in trials)
-    others = f"; ended early, and not held against all limits: {early} more" if early else ""
+    early = sum(trial.state == "pruned" for trial in trials)
+    others = [
+        f"ended early, and not held against all limits: {early} more" if early else "",
+        _bounded([trial for trial in trials if not trial.violations and trial.state in _UNJUDGED]),
+    ]
+    judged = (
+        f"all {len(near)} trials that were judged violate"
+        if len(near) > 1
+        else "the only trial that was judged violates"
+    )
     return NoTrialWonError(
         "training.tune",
-        f"all {count} trials that were judged violate a gate; the nearest, trial {nearest.number}, has {broken}{others}",
-        got=_values_told(nearest.values),
-        remedy="Widen the space to smaller, faster or better models, or change the gate.",
+        f"{judged} a gate; the nearest, trial {nearest.number} with {_values_told(nearest.values)}, has "
+        + "; ".join([broken, *filter(None, others)]),
+        remedy=" ".join(
+            ["Widen the space to smaller, faster or better models, or change the gate.", *_remedies(trials)]
+        ),
     )
 
 
 def _none_trained(trials: Sequence[Trial]) -> NoTrialWonError:
-    """What is said where no trial came to its end, and none violates a gate: the reasons, the most frequent first."""
-    reasons = Counter(trial.reason for trial in trials if trial.state in ("failed", "timed_out"))
-    told = "; ".join(f"{count} of them: {shorten(one, 300)}" for one, count in reasons.most_common(_SHOWN))
-    more = f"; and {len(reasons) - _SHOWN} other reasons" if len(reasons) > _SHOWN else ""
-    late = any(trial.state == "timed_out" for trial in trials) or not trials
-    remedies = [
-        "Allow more time: training.tune.trial_timeout, training.tune.timeout." if late else "",
-        "Correct build_model, or the space." if any(trial.state == "failed" for trial in trials) else "",
-    ]
+    told = _bounded(trials)
     return NoTrialWonError(
         "training.tune",
-        f"none of {len(trials)} trials came to its end{f': {told}{more}' if told else ''}",
-        remedy=" ".join(one for one in remedies if one),
+        f"none of {len(trials)} trials came to its end{f'; {told}' if told else ''}",
+        remedy=" ".join(_remedies(trials) or ["Allow more time: training.tune.timeout."]),
     )
+
+
+def _bounded(trials: Sequence[Trial]) -> str:
+    told = [shorten(one, 300) for one in grouped([trial for trial in trials if trial.state in _UNJUDGED])]
+    more = [f"and {len(told) - _SHOWN} other reasons"] if len(told) > _SHOWN else []
+    return "; ".join([*told[:_SHOWN], *more])
+
+
+def _remedies(trials: Sequence[Trial]) -> list[str]:
+    states = {trial.state for trial in trials}
+    return [
+        *(["Correct build_model, or the space."] if "failed" in states else []),
+        *(["Allow more time: training.tune.trial_timeout, training.tune.timeout."] if "timed_out" in states else []),
+    ]
+
+
+def grouped(trials: Iterable[Trial]) -> list[str]:
+    """Why trials did not win, each reason once with the trials that it holds for, in their order."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for trial in trials:
+        if trial.reason:
+            found.setdefault((trial.state.replace("_", " "), trial.reason), []).append(trial.number)
+    return [f"{state}: {_numbers(numbers)}: {reason}" for (state, reason), numbers in found.items()]
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Trials by their numbers.
+
+    >>> _numbers([3]), _numbers([3, 1])
+    ('trial 3', 'trials 3, 1')
+    """
+    more = f" and {len(numbers) - _NUMBERS_SHOWN} more" if len(numbers) > _NUMBERS_SHOWN else ""
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:_NUMBERS_SHOWN]))}{more}"
 
 
 def died(cause: str, times: int, epochs: int | None = None) -> str:

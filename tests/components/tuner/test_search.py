@@ -107,14 +107,16 @@ def test_all_violating_says_which_and_by_how_much() -> None:
         trial(2, "failed"),
     ]
     error = without_winner(trials)
-    assert "all 2 trials that were judged violate a gate; the nearest, trial 1" in str(error)
+    assert "all 2 trials that were judged violate a gate; the nearest, trial 1 with rate 1, has latency" in str(error)
+    assert "5 ms over; failed: trial 2: x." in str(error)
+    assert "Correct build_model" in str(error)
     assert "latency_p99_ms 25 ms, at most 20 ms allowed by gates.satisfy.0: 5 ms over" in str(error)
 
 
 def test_none_trained_says_why() -> None:
     """With the reasons of the trials, each once."""
     error = without_winner([trial(0, "failed"), trial(1, "failed")])
-    assert "none of 2 trials came to its end: 2 of them: x" in str(error)
+    assert "none of 2 trials came to its end; failed: trials 0, 1: x" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def test_where_none_came_to_its_end_in_time_more_is_asked_for(tmp_path: Path) ->
     """With how many, and by which limit."""
     with pytest.raises(NoTrialWonError) as caught:
         searched(tmp_path, {**SLOW, "trial_timeout": "10s"}, LOOSE, lambda values: [None])
-    assert "none of 3 trials came to its end: 3 of them: it had trained no epoch when the 10s of " in str(caught.value)
+    assert "none of 3 trials came to its end; timed out: trials 0, " in str(caught.value)
     assert "Allow more time: training.tune.trial_timeout" in str(caught.value)
 
 

@@ -19,6 +19,7 @@ from runners.command import Config, Debug, Json, Overrides, in_either_order
 from runners.command import errors as _errors
 from runners.command import print_json as _print_json
 from runners.deploy import deployments
+from runners.entry import CommandLine, keep_descriptors
 from runners.kubeflow.commands import register as register_kubeflow
 from runners.kubeflow.commands import settle
 from runners.schedule.commands import register as register_schedule
@@ -27,6 +28,7 @@ from runners.versions import allow_digest, register
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=CommandLine,
     help="Trains models, admits them only when they are good enough on every count, and ships them with proof.",
     no_args_is_help=True,
     add_completion=False,
@@ -42,6 +44,7 @@ Root = Annotated[Path | None, typer.Option("--root", help="Pipeline root. [defau
 
 def main() -> None:
     """Entry point of the `satisfice` command."""
+    keep_descriptors()
     app(prog_name="satisfice")
 
 

@@ -84,18 +84,19 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
     Raises:
         SatisficeError: a port is taken, or a model does not load where the server is strict.
     """
+    _check_ports(options)
     found = load_config(config)
     loaded = found.config
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from runners.local.quiet import noise_to
     from runners.run import default_root
-    from serving.server.app import ModelServer
 
+    with noise_to(None):  # TensorFlow is imported
+        from serving.server.app import ModelServer
     mirrors = {} if options.models_config else _mirrors(loaded, options.mirror or default_root(found) / "mirror")
     models = _models(loaded, mirrors)
-    for mirror in mirrors.values():
-        mirror.begin()
     watch = _label_watch(loaded, models, options)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,10 +111,14 @@ def serve(config: Path, options: ServeOptions, *, as_json: bool) -> None:
         if not stop.is_set():
             _announce(server, [model.name for model in models], options, as_json=as_json)
         stop.wait()
-        for mirror in mirrors.values():
-            mirror.stop()
-        if watch:
-            watch.stop()
+        for one in (*mirrors.values(), *([watch] if watch else [])):
+            one.stop()
+
+
+def _check_ports(options: ServeOptions) -> None:
+    if options.grpc_port < 0 and options.rest_port < 0:
+        fault = Fault("--grpc-port", "and --rest-port are both left out", "one of them, or 0 for a free one")
+        raise ConfigError("command line", [fault])
 
 
 def _label_watch(config: PipelineConfig, models: list[Any], options: ServeOptions) -> Any:
@@ -138,10 +143,13 @@ def _mirrors(config: PipelineConfig, folder: Path) -> dict[str, Any]:
     from serving.store.cloud import CloudVersionStore
     from serving.store.mirror import Mirror, free_folder
 
-    return {
+    found = {
         base_path: Mirror(CloudVersionStore(base_path), free_folder(folder, name), named)
         for name, (base_path, named) in remote.items()
     }
+    for mirror in found.values():
+        mirror.begin()
+    return found
 
 
 def _stop_on(stop: threading.Event, server: Any) -> None:

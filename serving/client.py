@@ -6,19 +6,22 @@ is missing is sent as the serving signatures of this project take it: `""`, NaN,
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
+import http.client
 import json
 import math
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from schemas.errors import BadValueError, DataError, MissingColumnError, SatisficeError, close_match
+from schemas.errors import BadValueError, DataError, MissingColumnError, SatisficeError, close_match, shorten
 
 __all__ = ["RETRIES", "Client", "GrpcClient", "InputSpec", "Predictions", "RestClient", "read_rows", "to_batches"]
 
@@ -29,6 +32,8 @@ _COMPRESSED_FROM = 4096
 _CHUNK = 1 << 16
 """Characters of a JSON file that are read at once."""
 _SHOWN = 40
+_DOUBLE = 8
+_IS_IT_RUNNING = "Is it running? `satisfice serve` starts one."
 _TOKEN = 16
 """Characters of what may be cut off at the end of a chunk, a text apart."""
 
@@ -276,7 +281,11 @@ class RestClient:
         Raises:
             SatisficeError: the server cannot be reached, or refuses.
         """
-        signatures = self._ask("/metadata")["metadata"]["signature_def"]["signature_def"]
+        answer = self._ask("/metadata")
+        try:
+            signatures = answer["metadata"]["signature_def"]["signature_def"]
+        except (KeyError, TypeError) as error:
+            raise SatisficeError(self._url, "answers, and not as TF Serving does", got=answer) from error
         if self._signature not in signatures:
             raise _no_signature(self._signature, list(signatures))
         found = signatures[self._signature]["inputs"]
@@ -301,8 +310,8 @@ class RestClient:
         if data is not None and len(data) >= _COMPRESSED_FROM:
             data = gzip.compress(data, 1)
             headers["Content-Encoding"] = "gzip"
-        request = urllib.request.Request(self._url + path, data=data, headers=headers)  # noqa: S310 - given by the user
         try:
+            request = urllib.request.Request(self._url + path, data=data, headers=headers)  # noqa: S310 - the user's
             with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310 - as above
                 text = response.read()
                 if response.headers.get("Content-Encoding") == "gzip":
@@ -310,10 +319,19 @@ class RestClient:
                 return json.loads(text)
         except urllib.error.HTTPError as error:
             raise SatisficeError(self._url + path, f"HTTP {error.code}: {_message(error.read())}") from error
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (urllib.error.URLError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
-            remedy = "Is it running? `satisfice serve` starts one."
-            raise SatisficeError(self._url, f"does not answer: {reason}", remedy=remedy) from error
+            raise SatisficeError(self._url, f"does not answer: {reason}", remedy=_IS_IT_RUNNING) from error
+        except (http.client.HTTPException, zlib.error, EOFError, ValueError) as error:
+            problem = f"is no address of TF Serving's REST interface, or answers in another language: {_words(error)}"
+            raise SatisficeError(self._url, problem, expected="HOST:PORT of it, often 8501") from error
+        except OSError as error:
+            raise SatisficeError(self._url, f"does not answer: {error}", remedy=_IS_IT_RUNNING) from error
+
+
+def _words(error: Exception) -> str:
+    """What a server of another kind said first, without what no terminal can show."""
+    return shorten(" ".join("".join(one if one.isprintable() else " " for one in str(error)).split())) or "nothing"
 
 
 def _message(body: bytes) -> str:
@@ -417,7 +435,7 @@ class GrpcClient:
             dtype = tf.as_dtype(types_pb2.DataType.Value(spec.dtype))
             request.inputs[name].CopyFrom(tf.make_tensor_proto([row[name] for row in rows], dtype=dtype))
         answer = self._call(self._stub.Predict, request)
-        outputs = {name: tf.make_ndarray(tensor).tolist() for name, tensor in sorted(answer.outputs.items())}
+        outputs = {name: _as_rest(tf.make_ndarray(tensor)) for name, tensor in sorted(answer.outputs.items())}
         return Predictions(answer.model_spec.version.value, outputs)
 
     def close(self) -> None:
@@ -439,9 +457,24 @@ class GrpcClient:
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
             if code == grpc.StatusCode.UNAVAILABLE:
-                remedy = "Is it running? `satisfice serve` starts one."
-                raise SatisficeError(self._address, f"does not answer: {details}", remedy=remedy) from error
+                raise SatisficeError(self._address, f"does not answer: {details}", remedy=_IS_IT_RUNNING) from error
             raise SatisficeError(self._address, f"{code.name}: {details}") from error
+
+
+def _as_rest(values: Any) -> Any:
+    """An array as REST tells it: a number in as few digits as tell it apart in its own type, bytes as text."""
+    if values.dtype.kind == "f" and values.dtype.itemsize < _DOUBLE:
+        return values.astype(str).astype(float).tolist()
+    return _as_text(values.tolist()) if values.dtype.kind in "SO" else values.tolist()
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode("ascii")}
 
 
 def _no_signature(wanted: str, known: Sequence[str]) -> SatisficeError:

@@ -120,6 +120,12 @@ def changed_platforms(old: Mapping[str, ModelConfig], new: list[ModelConfig]) ->
 
 
 def _model_of(one: Any) -> ModelConfig:
+    if "://" in one.base_path:
+        raise Refusal(
+            "INVALID_ARGUMENT",
+            f"Model {one.name} is at {one.base_path}, and this server watches directories alone: it follows a bucket that "
+            "push.serving.base_path names, and none of a models.config",
+        )
     if not os.path.isabs(one.base_path):
         raise Refusal(
             "INVALID_ARGUMENT",

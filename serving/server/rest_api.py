@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -129,6 +131,7 @@ class RestServer:
     async def _start(self, host: str, port: int) -> int:
         application = web.Application(client_max_size=self._max_body_bytes)
         application.router.add_route("*", "/{path:.*}", self._handle)
+        logging.getLogger("aiohttp.server").addFilter(_in_one_line)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=self._grace_s)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
@@ -296,6 +299,15 @@ class _Call:
         if self.label is not None:
             spec.version_label = self.label
         return request
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Of a request that is no HTTP: a stranger is not to fill the log with tracebacks."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = f"{record.getMessage()}: {' '.join(error.message.split())[:200]}", ()
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _json(message: Any, *, preserve: bool = False) -> bytes:

@@ -158,6 +158,7 @@ def test_nothing_but_the_error_is_written_where_tensorflow_is_imported(taxi):
         (["--client-ca", "ca.pem"], "--tls-key"),
         (["--models-config", "none.config"], "none.config"),
         (["--poll", "-1"], "--poll"),
+        (["--grpc-port", "-1", "--rest-port", "-1"], "--grpc-port: and --rest-port are both left out"),
     ],
 )
 def test_what_serve_refuses(taxi, options, words):

@@ -308,6 +308,7 @@ def test_reload_request(serve, put, tmp_path):
     for text, words in (
         ("custom_model_config { }", "Only ModelConfigList is currently supported"),
         (config_text(("m", "relative", [1])), "to have an absolute path"),
+        (config_text(("m", "gs://bucket/m", [1])), "Model m is at gs://bucket/m, and this server watches directories"),
         (config_text(("m", base, [1]), ("m", base, [1])), "Illegal to list model m multiple times"),
         (
             f"model_config_list {{ config {{ name: 'm' base_path: '{base}' }} }}",

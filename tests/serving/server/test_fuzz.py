@@ -6,9 +6,11 @@ import contextlib
 import gzip
 import http.client
 import json
+import logging
 import random
 import re
 import shutil
+import socket
 from pathlib import Path
 
 import grpc
@@ -189,6 +191,24 @@ def test_unknown_methods(channel):
 
 
 # --- REST -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_http_is_one_line_of_the_log(server):
+    """A stranger does not fill it with tracebacks."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(handler.format(record))
+    logger = logging.getLogger("aiohttp.server")
+    logger.addHandler(handler)
+    try:
+        for request in (b"GET / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", b"\x16\x03\x01\x02\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as connection:
+                connection.sendall(request)
+                assert connection.recv(100).startswith(b"HTTP/1.")
+    finally:
+        logger.removeHandler(handler)
+    assert said
+    assert not [line for line in said if "\n" in line]
 
 
 def raw(server, verb, path, body=b"", headers=None):

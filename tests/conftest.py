@@ -52,8 +52,8 @@ def environment():
 @pytest.fixture(autouse=True)
 def loggers():
     """What a test, or a command that it calls in its own process, silences speaks again in the next."""
-    known = [logging.getLogger(), *(one for one in logging.root.manager.loggerDict.values() if hasattr(one, "level"))]
-    before = [(one, one.level, one.disabled, one.propagate) for one in known]
+    known = [logging.getLogger(), *logging.root.manager.loggerDict.values()]  # at once: threads may make more meanwhile
+    before = [(one, one.level, one.disabled, one.propagate) for one in known if isinstance(one, logging.Logger)]
     yield
     for one, level, disabled, propagate in before:
         if one.level != level:

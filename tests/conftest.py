@@ -44,9 +44,11 @@ def environment():
     """What a test, or a command that it calls in its own process, changes in the environment ends with the test."""
     before = dict(os.environ)
     yield
-    if dict(os.environ) != before:
-        os.environ.clear()
-        os.environ.update(before)
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():  # what has not changed is left alone: threads read it meanwhile
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,11 @@ def statistics_of(batches: Iterable[pa.RecordBatch]) -> statistics_pb2.DatasetFe
     parts = [_Part() for _ in range(_PARTS)]
     rest = iter(batches)
     with ThreadPoolExecutor(_PARTS) as threads:
-        while group := list(itertools.islice(rest, _PARTS)):
-            list(threads.map(_Part.add, parts, group))
-            progress.advance(sum(batch.num_rows for batch in group))
+        adding: list[Future[int]] = []
+        while group := list(itertools.islice(rest, _PARTS)):  # read while those before are added
+            progress.advance(sum(one.result() for one in adding))
+            adding = [threads.submit(part.add, batch) for part, batch in zip(parts, group, strict=False)]
+        progress.advance(sum(one.result() for one in adding))
     with np.errstate(invalid="ignore"):  # the variance of infinite values is NaN, as it should be
         return _merged([parts[0], *(part for part in parts[1:] if part.batches)])
 
@@ -84,13 +86,15 @@ class _Part:
         self.accumulators = [generator.create_accumulator() for generator in self.generators]
         self.batches = 0
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add(self, batch: pa.RecordBatch) -> int:
+        """Adds a batch; the number of its rows."""
         with np.errstate(invalid="ignore"):
             self.accumulators = [
                 generator.add_input(accumulator, batch)
                 for generator, accumulator in zip(self.generators, self.accumulators, strict=True)
             ]
         self.batches += 1
+        return int(batch.num_rows)
 
 
 def _merged(parts: Sequence[_Part]) -> statistics_pb2.DatasetFeatureStatisticsList:

@@ -247,3 +247,20 @@ def test_statistics_do_not_depend_on_how_threads_take_turns():
     batches = [as_decoded(batch) for batch in odd_batches() * 3]
     first, second = (statistics_of(batches).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
+
+
+def test_few_batches_are_held_at_a_time(monkeypatch):
+    """However many there are: those that are added, and those that are read meanwhile."""
+    from components.statistics_gen import compute
+
+    added, ahead = [], []
+    add = compute._Part.add
+    monkeypatch.setattr(compute._Part, "add", lambda part, batch: (add(part, batch), added.append(1))[0])
+
+    def batches():
+        for number in range(1, 21):
+            ahead.append(number - len(added))
+            yield pa.record_batch({"x": pa.array([[float(number)]], pa.large_list(pa.float32()))})
+
+    assert compute.statistics_of(batches()).datasets[0].num_examples == 20
+    assert max(ahead) <= 2 * compute._PARTS

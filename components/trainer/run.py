@@ -267,15 +267,15 @@ def _fit(
     """Reads both splits once, trains, makes the model smaller where that is asked for, and keeps its reference."""
     batch, replicas = training.global_batch_size, plan.replicas
     held_out_batch = max(batch, VALIDATION_ROWS)
-    stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes() // 2  # for each of the two
+    stated, budget = rows_stated(fn_args.transform_output), memory_budget_bytes()
     train = reader.read(
-        fn_args.train_files, block_rows(layout, batch), budget, folder / "train.arrow", stated.get("train")
+        fn_args.train_files, block_rows(layout, batch), budget // 2, folder / "train.arrow", stated.get("train")
     )
     train.check(layout.label, "train")
     held_out = reader.read(
         fn_args.eval_files,
         block_rows(layout, held_out_batch),
-        budget,
+        budget // 8,  # they are read in their order, which costs little from a file
         folder / "validate.arrow",
         stated.get("validate"),
     )

@@ -121,6 +121,9 @@ def described(sections: Sections, machine: Machine) -> list[str]:
         lines.append(f"  trials train on one device each, whatever {sections.training.strategy} makes of the winner")
     if sections.training.warm_start != "none":
         lines.append("  trials begin from scratch, the training of the winner from the champion's weights")
+    limits = [("a trial has", tune.trial_timeout), ("the whole search has", tune.timeout)]
+    if any(limit for _, limit in limits):
+        lines.append(f"  {', '.join(f'{who} {limit}' for who, limit in limits if limit)}")
     held = [one.gate for one in constraints_of(sections.gates)]
     if held:
         lines.append(f"  a trial cannot win that does not meet {', '.join(held)}")

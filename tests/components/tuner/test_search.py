@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,14 @@ def test_a_search_is_told_of_before_it_begins() -> None:
         "tuning: 6 trials for binary_accuracy (max) over units, behaviour (6 sets); 2 at once, one thread each"
     )
     assert lines[1] == "  a trial cannot win that does not meet gates.satisfy.0, gates.satisfy.1"
+
+
+def test_limits_on_time_are_told_before_a_search_begins() -> None:
+    """Those that are set."""
+    tune = SECTIONS.tune.model_copy(update={"trial_timeout": "10m", "timeout": "2h"})
+    training = SECTIONS.training.model_copy(update={"tune": tune})
+    lines = described(replace(SECTIONS, training=training), Machine(cpus=2))
+    assert lines[1] == "  a trial has 10m, the whole search has 2h"
 
 
 def test_the_summary_counts_states() -> None:

@@ -7,6 +7,7 @@ off in between is recorded by the next command or run, as its manifest tells of 
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ class _Place:
     metadata: Any
     store: Any
     confirm: Any
+    given: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: Path, overrides: list[str] | None, payload: str = "saved_model") -> _Place:
@@ -53,7 +55,13 @@ class _Place:
         loaded = load_config(config, overrides or []).config
         base_path = _base_path(loaded.push, payload)
         confirm = loaded.push.serving.confirm if payload == "saved_model" else None
-        return cls(loaded.name, base_path, loaded.metadata, open_versions(base_path), confirm)
+        given = [] if str(config) == DEFAULT else [str(config)]
+        given += [word for one in overrides or [] for word in ("--set", one)]
+        return cls(loaded.name, base_path, loaded.metadata, open_versions(base_path), confirm, tuple(given))
+
+    def command(self, *words: str) -> str:
+        """What a person would type to do something else to the same base path; a reason is theirs to give."""
+        return shlex.join(["satisfice", *words, *self.given]).replace("--reason ''", "--reason ...")
 
     def open_lineage(self) -> Any:
         """The metadata store, for writing, with every rollback in it that the base path knows of."""
@@ -107,9 +115,11 @@ def rollback(
     Where push.serving.confirm names servers, they have to take it: exit code 3, and all is as before, where one does not.
     """
     with errors(as_json, debug):
+        _check_reason(reason)
         place = _Place.of(config, overrides, payload)
         opened = place.open_lineage()
         if label:
+            _check_label(label)
             _move_label(place, opened, label, to, by or _me(), reason, available=available, back=True, as_json=as_json)
             return
         above = _largest_known(opened, place)
@@ -118,7 +128,7 @@ def rollback(
         if as_json:
             print_json(ended.as_dict())
         else:
-            for line in ended.lines(to, payload):
+            for line in ended.lines(place, to, payload):
                 typer.echo(line)
     if ended.outcome == "not_confirmed":
         raise typer.Exit(3)
@@ -157,7 +167,7 @@ class _EndedRollback:
             "withdrawn": self.withdrawn,
         }
 
-    def lines(self, to: int, payload: str) -> list[str]:
+    def lines(self, place: _Place, to: int, payload: str) -> list[str]:
         """For people."""
         if self.outcome == "already_served":
             return [f"Nothing to do: {self.reason}, as version {to} does."]
@@ -172,10 +182,8 @@ class _EndedRollback:
         said += [f"  {one.told}" for one in self.confirmations if one.confirmed]
         if self.act.from_version is not None and self.act.from_digest:
             left = f"version {self.act.from_version} (digest {self.act.from_digest[:_SHORT]})"
-            said += [
-                f"What served, {left}, is refused from now on.",
-                f"Undo: satisfice rollback{_option(payload)} --to {self.act.from_version} --reason ...",
-            ]
+            back = ("rollback", *_option(payload).split(), "--to", str(self.act.from_version), "--reason", "")
+            said += [f"What served, {left}, is refused from now on.", f"Undo: {place.command(*back)}"]
         return said
 
 
@@ -240,6 +248,8 @@ def label(
     """Give a label to a version in two steps, as a server demands: load it; once it is available, move the label."""
     with errors(as_json, debug):
         number = _version_or_none(version)
+        if number is not None:
+            _check_label(name)
         place = _Place.of(config, overrides)
         opened = place.open_lineage()
         if number is not None:
@@ -266,6 +276,7 @@ def allow(
 ) -> None:
     """Let bytes that were rolled back be pushed again."""
     with errors(as_json, debug):
+        _check_reason(reason)
         act = _allow(_Place.of(config, overrides, payload), digest, reason, by)
         if as_json:
             print_json(act.model_dump(mode="json"))
@@ -484,11 +495,15 @@ def _move_label(
     elif move.moving_to is None:
         typer.echo(f"Label {name!r} names version {move.version}. Servers now load: {_list(move.load)}.")
     else:
-        command = f"rollback --to {version} --label {name} --reason ..." if back else f"label {name} {version}"
+        words = (
+            ("rollback", "--to", str(version), "--label", name, "--reason", "")
+            if back
+            else ("label", name, str(version))
+        )
         now = f"still names version {move.version}" if move.version else "names nothing yet"
         typer.echo(
             f"Servers are to load: {_list(move.load)}. Label {name!r} {now}.\n"
-            f"Next: once version {version} is AVAILABLE on every server, satisfice {command} --available"
+            f"Next: once version {version} is AVAILABLE on every server, {place.command(*words, '--available')}"
         )
 
 
@@ -603,7 +618,23 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise _usage("--at", "is not a time", "2026-11-22, 2026-11-22T14:30 or 2026-11-22T14:30+01:00", text) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > datetime.now(UTC):
+        raise _usage("--at", "is still to come", "a time that has passed; UTC unless it says", text)
+    return moment
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise _usage("--reason", "is empty", "why: it is recorded, and shown to whoever asks later")
+
+
+def _check_label(name: str) -> None:
+    """What a request to a server can spell: `/v1/models/taxi/labels/stable`."""
+    from schemas.config import LABEL_WORDS, is_label
+
+    if not is_label(name):
+        raise _usage("LABEL", "is no name of a label", LABEL_WORDS, name)
 
 
 def _usage(path: str, problem: str, expected: str = "", got: str = "") -> Exception:

@@ -32,6 +32,7 @@ from schemas.source_path import SpanName, SpanPath, parse_span, uses_spans
 from schemas.strategies import refused_setting
 
 __all__ = [
+    "LABEL_WORDS",
     "BatchingConfig",
     "BeamConfig",
     "CanaryConfig",
@@ -64,6 +65,7 @@ __all__ = [
     "TuneConfig",
     "ValidateConfig",
     "config_digest",
+    "is_label",
     "seconds_of",
 ]
 
@@ -126,8 +128,15 @@ QuietHours = Annotated[
 Variant = Literal["float32", "float16", "dynamic_int8", "int8", "int16x8"]
 Takes = Literal["transformed", "raw"]
 _LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
-_LABEL_WORDS = "at most 63 letters, digits, hyphens, underscores and dots, the first a letter or a digit"
-Label = Annotated[str, Field(pattern=_LABEL), _expect(_LABEL_WORDS)]
+LABEL_WORDS = "at most 63 letters, digits, hyphens, underscores and dots, the first a letter or a digit"
+Label = Annotated[str, Field(pattern=_LABEL), _expect(LABEL_WORDS)]
+
+
+def is_label(text: str) -> bool:
+    """Whether a request to a server can name a version so."""
+    return re.fullmatch(_LABEL, text) is not None
+
+
 Address = Annotated[
     str,
     Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"),
@@ -927,8 +936,8 @@ class ServingConfig(Section):
     @classmethod
     def _labels_fit_a_path(cls, labels: dict[str, int]) -> dict[str, int]:
         for label in labels:
-            if not re.fullmatch(_LABEL, label):
-                raise _refusal(f"{label!r} is no label", _LABEL_WORDS)
+            if not is_label(label):
+                raise _refusal(f"{label!r} is no label", LABEL_WORDS)
         return labels
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def compose_yaml(plan: Plan) -> str:
 
 
 def _versions(plan: Plan) -> dict[str, Any]:
-    return {"type": "bind", "source": plan.base_path, "target": plan.model_folder, "read_only": True}
+    return {"type": "bind", "source": plan.base_path.replace("$", "$$"), "target": plan.model_folder, "read_only": True}
 
 
 def _server(plan: Plan) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_rollback_says_what_it_did_and_how_to_undo_it(shop: Bench) -> None:
     assert done.code == 0
     assert "Version 4 serves the bytes of version 1." in done.out
     assert f"What served, version 3 (digest {digest(payload(shop, 3))[:12]}), is refused" in done.out
-    assert "Undo: satisfice rollback --to 3 --reason ..." in done.out
+    assert f"Undo: satisfice rollback --to 3 --reason ... {shop.config}\n" in done.out
     (act,) = recorded(shop)
     assert (act.kind, act.version, act.to_version, act.from_version, act.by, act.reason) == (
         "rollback", 4, 1, 3, "ann", "too many refunds"
@@ -145,7 +145,10 @@ def test_a_rollback_by_label_takes_two_steps(shop: Bench) -> None:
     call(shop, "label", "stable", "3", "--available")
     first = call(shop, "rollback", "--to=2", "--reason=drill", "--label=stable")
     assert "Servers are to load: 2, 3. Label 'stable' still names version 3." in first.out
-    assert "Next: once version 2 is AVAILABLE on every server, satisfice rollback --to 2 --label stable" in first.out
+    assert (
+        "Next: once version 2 is AVAILABLE on every server, satisfice rollback --to 2 --label stable --reason"
+        in first.out
+    )
     second = call(shop, "rollback", "--to=2", "--reason=drill", "--label=stable", "--available")
     assert second.out == "Label 'stable' names version 2. Servers now load: 2, 3.\n"
     assert [act.kind for act in recorded(shop)] == ["label", "label_load", "label_rollback"]
@@ -255,8 +258,8 @@ def test_history(shop: Bench) -> None:
         ("push", 3, "base path"),
         ("rollback", 4, "lineage"),
     ]
-    text = call(shop, "history", "--at=2999-01-01").out
-    assert text.startswith("At 2999-01-01 00:00:00 UTC version 4 served, digest ")
+    text = call(shop, "history", f"--at={told[-1]['at']}").out
+    assert " UTC version 4 served, digest " in text
     assert "rolled back to version 1 by ann on 20" in text
     assert text.rstrip().endswith("UTC: drill")
     before = call(shop, "history", f"--at={told[2]['at']}", "--json").json
@@ -270,6 +273,33 @@ def test_a_time_that_is_none(shop: Bench) -> None:
     """Exit code 2, with what would be one."""
     wrong = call(shop, "history", "--at=last tuesday")
     assert (wrong.code, "expected 2026-11-22, 2026-11-22T14:30" in wrong.err) == (2, True)
+    later = call(shop, "history", "--at=2999-01-01")
+    assert (later.code, "--at: is still to come" in later.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rollback", "--to=1", "--reason= "), "--reason: is empty"),
+        (("allow", "abc", "--reason="), "--reason: is empty"),
+        (("rollback", "--to=1", "--reason=drill", "--label=two words"), "LABEL: is no name of a label"),
+        (("label", "", "1"), "LABEL: is no name of a label"),
+        (("label", "stable/1", "1"), "LABEL: is no name of a label"),
+    ],
+)
+def test_acts_that_nobody_could_read_later(shop: Bench, arguments: tuple[str, ...], words: str) -> None:
+    """Are refused before anything is done: an empty reason, and a label that no request can spell."""
+    answer = call(shop, *arguments)
+    assert (answer.code, words in answer.err) == (2, True)
+    assert (VersionStore(shop.served).marks().moving, recorded(shop)) == ({}, [])
+
+
+def test_what_to_do_next_can_be_typed(shop: Bench) -> None:
+    """With the configuration that was named, quoted, and what was set."""
+    odd = shop.folder / "my conf.yaml"
+    shop.config.rename(odd)
+    done = satisfice("rollback", odd, "--to=1", "--reason=drill", "--set", "push.serving.keep_versions=9")
+    assert f"--to 3 --reason ... '{odd}' --set push.serving.keep_versions=9\n" in done.out
 
 
 # --- fsck and verify --------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def run(  # noqa: PLR0913 - one argument for each option
         if explain:
             code = _explain(config, root, options, as_json=as_json)
         else:
-            code = _run(config, root, options, as_json=as_json, verbose=verbose, debug=debug)
+            code = _interruptible_run(config, root, options, as_json=as_json, verbose=verbose, debug=debug)
     raise typer.Exit(code)
 
 
@@ -531,6 +531,16 @@ def _explain(config: Path, root: Path | None, options: Any, *, as_json: bool) ->
         else:
             console_on(screen).print(plan_table(plans))
     return 0
+
+
+def _interruptible_run(config: Path, root: Path | None, options: Any, **how: bool) -> int:
+    try:
+        return _run(config, root, options, **how)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Interrupted. What had finished is kept: `{options.command} --resume` goes on from there.", err=True
+        )
+        raise
 
 
 def _command(config: Path, overrides: list[str], root: Path | None, runner: str, accept: str) -> str:

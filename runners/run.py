@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import secrets
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -169,12 +170,22 @@ def run(
             nodes = run_nodes(watcher)
             result = _result(run_id, nodes, lineage, options, log)
         except BaseException as raised:
-            writer.close_run(store, execution, "failed", 1, [], f"{type(raised).__name__}: {raised}")
+            writer.close_run(store, execution, "failed", 1, [], _ended_by(raised))
             raise
         records = [_node_record(one) for one in nodes]
         error = str(result.error or "")
         writer.close_run(store, execution, result.outcome, result.exit_code, records, error, lineage.spans(run_id))
     return result
+
+
+def _ended_by(raised: BaseException) -> str:
+    """What ended a run before its time, for whoever reads of it later."""
+    if isinstance(raised, KeyboardInterrupt):
+        return "interrupted by whoever started it (Ctrl-C)"
+    if isinstance(raised, SystemExit):
+        asked = raised.code == 128 + signal.SIGTERM
+        return "told to end (SIGTERM)" if asked else "ended: whoever read its output has closed it"
+    return f"{type(raised).__name__}: {raised}"
 
 
 def explain(loaded: LoadedConfig, root: Path, run_id: str, options: Options) -> list[Any]:

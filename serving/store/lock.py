@@ -156,15 +156,16 @@ class _Waiting:
                 self._take_away()
             return False
         mine = self.folder / f"owner-{self.me['token']}"
-        mine.write_text(json.dumps(self.me), encoding="utf-8")
         try:
+            mine.write_text(json.dumps(self.me), encoding="utf-8")
             FileSystem().claim(mine, self.folder / "owner")
         except (FileExistsError, FileNotFoundError):  # another was quicker, and may have swept this file away
             return False
         else:
             return True
         finally:
-            mine.unlink(missing_ok=True)
+            with suppress(OSError):
+                mine.unlink()
 
     def _is_left_over(self, *, trusted: bool) -> bool:
         owner = _read(self.folder / "owner")

@@ -11,8 +11,19 @@ from typing import Any, get_args
 import pytest
 
 from runners.local.engine import NodeResult
-from runners.run import EXIT_CODES, Options, Outcome, RunResult, _holds_artifacts, _result, default_root, new_run_id
+from runners.run import (
+    EXIT_CODES,
+    Options,
+    Outcome,
+    RunResult,
+    _ended_by,
+    _holds_artifacts,
+    _result,
+    default_root,
+    new_run_id,
+)
 from schemas.decision import DataDecision, Decision, PushResult
+from tests.workbench import satisfice
 
 DECISION = Decision(outcome="push", digest="d", gates=(), reasons=())
 PROCEED = DataDecision(outcome="proceed")
@@ -118,3 +129,30 @@ def test_what_a_killed_runner_has_read_ahead_is_no_artifact(tmp_path: Path, path
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).touch()
     assert any(_holds_artifacts(entry) for entry in tmp_path.iterdir()) is holds
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (KeyboardInterrupt(), "interrupted by whoever started it (Ctrl-C)"),
+        (SystemExit(143), "told to end (SIGTERM)"),
+        (SystemExit(1), "ended: whoever read its output has closed it"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_what_ended_a_run_is_told_in_words(raised, words):
+    """As `show` and `runs` tell it later."""
+    assert _ended_by(raised) == words
+
+
+def test_an_interrupted_run_says_how_it_goes_on(fresh_taxi, monkeypatch):
+    """With the exit code of an interrupt, and no traceback."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runners.cli._run", interrupted)
+    answer = satisfice("run", fresh_taxi.config, "--set", "training.epochs=2")
+    assert (answer.code, answer.out) == (130, "")
+    assert answer.err.startswith("Interrupted. What had finished is kept: `satisfice run ")
+    assert answer.err.endswith(" --set training.epochs=2 --resume` goes on from there.\n")

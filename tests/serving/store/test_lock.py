@@ -224,3 +224,17 @@ def test_names_that_cannot_be_linked(inner: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(StoreBusyError), locked(inner, 0.1, 30):
             pass
     assert sorted(os.listdir(inner)) == ["lock"]
+
+
+def test_a_full_disk_is_left_as_it_was(inner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No half-written file of whoever could not get the lock stays behind."""
+    write = Path.write_text
+
+    def full(path: Path, text: str, **more: Any) -> int:
+        write(path, "", **more)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StoreError, match="Free space on its file system"), locked(inner, 1.0, 30.0):
+        pass
+    assert [one.name for one in inner.iterdir()] == ["lock"]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +31,7 @@ _TOO_LONG = "straddling object"
 
 # Numbers of type FLOAT are parsed in double precision, then rounded once to the float32 that a tf.Example holds.
 _PARSED = {ColumnType.INT: pa.int64(), ColumnType.FLOAT: pa.float64(), ColumnType.BYTES: pa.large_string()}
+_RELEASED_WITHIN_S = 10.0
 _BLANK = " \t"  # what the CSV reader ignores around a number
 
 
@@ -123,17 +127,23 @@ def _blocks_of(
 ) -> Iterator[pa.RecordBatch]:
     rows = 0
     with _WatchedFile(file) as source:
+        held, reader = sys.getrefcount(source), None
         try:
-            with _open_csv(source, parsed, block_bytes) as reader:
-                for batch in reader:
-                    rows += batch.num_rows
-                    yield batch
+            reader = pa.csv.open_csv(source, **_options(parsed, block_bytes))
+            for batch in reader:
+                rows += batch.num_rows
+                yield batch
         except (pa.ArrowInvalid, UnicodeDecodeError, NulByteError) as error:
             if _TOO_LONG in str(error) and block_bytes < _BLOCK_BYTES[-1]:
                 raise _RowTooLongError from error
             raise find_fault(file, types, str(error)) from error
         except OSError as error:
             raise unreadable(file, error) from error
+        finally:
+            del reader
+            until = time.monotonic() + _RELEASED_WITHIN_S
+            while sys.getrefcount(source) > held and time.monotonic() < until:
+                time.sleep(0.0005)  # Arrow's threads read ahead: one that lets go while the interpreter ends aborts it
         lines = source.lines
     if lines != rows + 1:
         # Some value holds a newline, or there are blank lines. A quote that is never closed looks just the same, and
@@ -143,18 +153,17 @@ def _blocks_of(
             raise fault
 
 
-def _open_csv(source: _WatchedFile, parsed: Mapping[str, pa.DataType], block_bytes: int) -> pa.csv.CSVStreamingReader:
-    return pa.csv.open_csv(
-        source,
-        read_options=pa.csv.ReadOptions(block_size=block_bytes),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
+def _options(parsed: Mapping[str, pa.DataType], block_bytes: int) -> dict[str, Any]:
+    return {
+        "read_options": pa.csv.ReadOptions(block_size=block_bytes),
+        "parse_options": pa.csv.ParseOptions(newlines_in_values=True),
+        "convert_options": pa.csv.ConvertOptions(
             column_types=dict(parsed),
             include_columns=list(parsed),
             null_values=[""],
             strings_can_be_null=True,
         ),
-    )
+    }
 
 
 def kinds(file: Path, names: Sequence[str]) -> dict[str, ColumnType | None]:

@@ -1,8 +1,11 @@
 """Files become batches of the schema's types, whole, or are refused with the line that is wrong."""
 
+import contextlib
 import datetime as dt
 import decimal
 import re
+import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -367,3 +370,30 @@ def test_what_is_no_parquet_file_is_refused(csv_file, parquet_file):
     file.write_bytes(content)
     with pytest.raises(DataError, match="is damaged"):
         rows_of(file, {"n": INT}, "parquet")
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n3,4\n", "a,b\n1,2\n3\n"], ids=["whole", "torn"])
+def test_nobody_holds_a_file_that_was_read(csv_file, monkeypatch, text):
+    """Arrow reads ahead in threads of its own: one that still holds the file while the interpreter ends aborts it."""
+    files = []
+
+    class Slow(csv_files._WatchedFile):
+        def __init__(self, file):
+            super().__init__(file)
+            self.begun = self.ended = 0
+            files.append(self)
+
+        def read(self, size=-1):
+            self.begun += 1
+            time.sleep(0.05)
+            block = super().read(size)
+            self.ended += 1
+            return block
+
+    monkeypatch.setattr(csv_files, "_WatchedFile", Slow)
+    file = csv_file(text)
+    with contextlib.suppress(DataError):
+        list(csv_files.batches(file, {"a": INT, "b": INT}))
+    (source,) = files
+    assert source.begun == source.ended > 0
+    assert sys.getrefcount(source) == 3  # the list, the name and the argument

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from schemas.errors import Fault, UserModuleError
 
-__all__ = ["check_answers"]
+__all__ = ["check_answers", "why_ill"]
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +30,15 @@ def check_answers(labels: Mapping[str, Array], predictions: Mapping[str, Array])
         fault = _misfit(labels[name], answers)
         if fault is not None:
             raise UserModuleError(f"the model {name}".rstrip(), [fault])
+
+
+def why_ill(label: Array) -> str:
+    """Why a model's answers are no numbers, as far as its label, shape [rows, ...], tells."""
+    if label.dtype.kind == "f":
+        bad = int((~np.isfinite(label)).reshape(len(label), -1).any(axis=1).sum())
+        if bad:
+            return f"so are {bad:,} labels, as preprocessing_fn gives them"
+    return "its training diverged"
 
 
 def _misfit(label: Array, answers: Array) -> Fault | None:

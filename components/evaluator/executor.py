@@ -150,7 +150,7 @@ def _evaluate(
     """
     from tensorflow_model_analysis import utils
 
-    from components.evaluator.answers import check_answers
+    from components.evaluator.answers import check_answers, why_ill
     from components.evaluator.compute import metrics_per_slice
     from components.evaluator.rows import read_rows
     from components.evaluator.write import write_evaluation
@@ -169,7 +169,7 @@ def _evaluate(
     folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
     write_evaluation(folder, config, paths, metrics_per_slice(rows, config, schema))
     ill = {
-        name: f"{bad.sum():,} of {rows.count:,} answers of the model are not numbers (NaN or infinite): its training diverged"
+        name: f"{bad.sum():,} of {rows.count:,} answers of the model are not numbers (NaN or infinite): {why_ill(rows.labels[name])}"
         for name, bad in rows.not_numbers().items()
     }
     return rows.count, ill

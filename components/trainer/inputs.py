@@ -77,7 +77,7 @@ def layout_of(transformed: Any, label: str) -> Layout:
         label: name of the transformed feature that is the label.
 
     Raises:
-        DataError: where there is no such label, no feature beside it, or a feature is sparse.
+        DataError: where there is no such label, it is text, no feature is beside it, or a feature is sparse.
     """
     spec = transformed.transformed_feature_spec()
     if label not in spec:
@@ -86,6 +86,13 @@ def layout_of(transformed: Any, label: str) -> Layout:
             "is not among the transformed features",
             expected=f"one of {', '.join(sorted(spec))}",
             remedy=_did_you_mean(label, spec) + "Let preprocessing_fn return it, or correct model.label.",
+        )
+    if spec[label].dtype == tf.string:
+        raise DataError(
+            f"label {label!r}",
+            "is text",
+            expected="numbers",
+            remedy="Let preprocessing_fn give the number of its class, from 0 (tft.compute_and_apply_vocabulary).",
         )
     for name, feature in spec.items():
         if not isinstance(feature, tf.io.FixedLenFeature):

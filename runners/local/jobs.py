@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from schemas.errors import SatisficeError, find_cause, shorten
 __all__ = ["build", "cause_of", "launch", "launch_node"]
 
 _CAUSE_SHOWN = 400
+_FRAME = re.compile(r'\s*File ".*", line \d+, in ')
+_ABOVE_FRAMES = re.compile(
+    r"in user code:|Detected at node .* defined at \(most recent call last\):|<stack traces unavailable>"
+)
 
 
 def build(config: str, overrides: list[str], root: str, accept_without_champion: str = "") -> dict[str, Any]:
@@ -122,5 +127,19 @@ def cause_of(error: BaseException) -> str:
     ours = find_cause(error)
     if ours is not None:
         return str(ours)
-    text = " ".join(str(error).split())
+    text = " ".join(_without_stack(str(error)).split())
     return shorten(f"{type(error).__name__}: {text}", _CAUSE_SHOWN)
+
+
+def _without_stack(text: str) -> str:
+    """What TensorFlow and AutoGraph say without the frames that they put before it, each with its line of code."""
+    kept: list[str] = []
+    depth: int | None = None
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if _FRAME.match(line):
+            depth = indent
+        elif line.strip() and (depth is None or indent <= depth):
+            kept.append(line)
+            depth = None
+    return "\n".join(line for line in kept if not _ABOVE_FRAMES.fullmatch(line.strip())) or text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.evaluator.answers import check_answers
+from components.evaluator.answers import check_answers, why_ill
 from schemas.errors import UserModuleError
 
 
@@ -55,3 +55,17 @@ def test_what_does_not_fit(label: np.ndarray, given: np.ndarray, words: str) -> 
         check_answers({"candidate": label}, {"candidate": given})
     assert str(caught.value).startswith("the model candidate: 1 fault:")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (np.array([[1.0], [np.nan], [np.inf]], np.float32), "so are 2 labels, as preprocessing_fn gives them"),
+        (np.array([[1.0, np.nan], [np.nan, np.nan]]), "so are 2 labels"),
+        (np.array([[1.0], [0.0]]), "its training diverged"),
+        (np.array([[1], [0]]), "its training diverged"),
+    ],
+)
+def test_why_answers_are_no_numbers(label: np.ndarray, words: str) -> None:
+    """A label that is none is no fault of the training."""
+    assert why_ill(label).startswith(words)

@@ -112,6 +112,12 @@ def test_a_sparse_feature_is_refused_with_the_remedy() -> None:
         layout_of(Transformed({"words": tf.io.VarLenFeature(tf.string), "y": INT}), "y")
 
 
+def test_a_label_that_is_text_is_refused_with_the_remedy() -> None:
+    """No loss takes it, and TensorFlow says so of one of its nodes."""
+    with pytest.raises(DataError, match=r"label 'y': is text; expected numbers.*the number of its class"):
+        layout_of(Transformed({"x": FLOAT, "y": tf.io.FixedLenFeature([], tf.string)}), "y")
+
+
 def test_a_label_alone_is_nothing_to_learn_from() -> None:
     """There must be a feature."""
     with pytest.raises(DataError, match="preprocessing_fn: returns nothing but the label 'y'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,10 @@ def profile_of(file: Path, label: str) -> Profile:
         MissingColumnError: it has no column of the label's name.
     """
     file_format = next((name for end, name in FORMATS.items() if file.name.lower().endswith(end)), None)
+    if file.is_dir() or (not file.exists() and glob.has_magic(str(file))):
+        pattern = file / "*.csv" if file.is_dir() else file
+        remedy = f"Give one of its files, and name them all in data.source.path of what is written: {pattern}."
+        raise DataError(str(file), "is not one file, and `init` looks at one", remedy=remedy)
     if not file.is_file():
         beside = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         guess = close_match(file.name, beside)
@@ -121,6 +126,9 @@ def profile_of(file: Path, label: str) -> Profile:
     types = infer_columns([file], file_format, [])
     if label not in types:
         guess = close_match(label, types)
+        if len(types) == 1 and (sign := next((one for one in ";\t|" if one in next(iter(types))), "")):
+            remedy = f"Save it with commas: its values seem to be separated by {sign!r}."
+            raise MissingColumnError(str(file), f"has one column alone, and no {label!r}", remedy=remedy)
         raise MissingColumnError(
             str(file),
             f"has no column {label!r} to predict",

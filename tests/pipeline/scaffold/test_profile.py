@@ -163,6 +163,27 @@ def test_a_file_that_is_not_there(tmp_path) -> None:
         profile_of(tmp_path / "data.xlsx", "label")
 
 
+def test_several_files(tmp_path) -> None:
+    """A folder or a pattern is told what to do instead; a file may have a star in its name."""
+    csv_of(tmp_path, label=[0, 1])
+    for given in (tmp_path, tmp_path / "*.csv"):
+        with pytest.raises(DataError, match="is not one file, and `init` looks at one") as caught:
+            profile_of(given, "label")
+        assert f"data.source.path of what is written: {tmp_path / '*.csv'}." in str(caught.value)
+    odd = csv_of(tmp_path, label=[n % 2 for n in range(ROWS)], x=NUMBERS).rename(tmp_path / "a*.csv")
+    assert profile_of(odd, "label").rows == ROWS
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_another_separator_than_a_comma(tmp_path, sign) -> None:
+    """Is not taken for a name of a column in silence."""
+    file = tmp_path / "data.csv"
+    file.write_text(f"a{sign}label\n1{sign}0\n2{sign}1\n", encoding="utf-8")
+    with pytest.raises(MissingColumnError, match="has one column alone, and no 'label'") as caught:
+        profile_of(file, "label")
+    assert f"Save it with commas: its values seem to be separated by {sign!r}." in str(caught.value)
+
+
 def test_nothing_to_predict_from(tmp_path) -> None:
     """A label alone, or beside names only, is refused."""
     with pytest.raises(DataError, match="has no column to predict from"):

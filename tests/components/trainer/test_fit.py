@@ -67,6 +67,25 @@ def test_every_batch_of_every_epoch_is_a_step(backend: str) -> None:
     assert int(fitted(training(backend=backend, epochs=1)).model.steps_per_execution) == 3
 
 
+def test_steps_are_traced_once() -> None:
+    """With the figures that Keras gives by itself, of a model whose own step does no more than Keras does too."""
+
+    def stepping(backend: ModuleType, features: Mapping[str, Feature], hyperparameters: Mapping[str, Any]) -> Any:
+        class Stepping(backend.Model):  # type: ignore[name-defined]
+            def train_step(self, data: Any) -> Any:
+                return super().train_step(data)
+
+        plain = build_model(backend, features, hyperparameters)
+        model = Stepping(plain.inputs, plain.outputs[0])
+        model.compile(plain.optimizer, "binary_crossentropy", [backend.metrics.BinaryAccuracy(name="binary_accuracy")])
+        return model
+
+    ours, own = (fitted(training(), build, dropout=0.0) for build in (build_model, stepping))
+    assert ours.model.train_tf_function.experimental_get_tracing_count() == 1
+    assert own.model.train_tf_function.experimental_get_tracing_count() == 2
+    assert ours.history == own.history
+
+
 @both
 @pytest.mark.parametrize(("asked", "steps"), [(1, 1), (2, 2), (50, 3)])
 def test_steps_of_an_execution_can_be_told(backend: str, asked: int, steps: int) -> None:

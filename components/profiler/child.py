@@ -39,7 +39,10 @@ _NICENESS = -10
 
 
 def main(job_file: str, result_file: str) -> None:
-    """Does the job in a file, and writes the result into another."""
+    """Does the job in a file, and writes the result into another. Where there is no file yet, it gets ready and waits."""
+    if not Path(job_file).is_file():
+        _run_empty_graph()
+        sys.stdin.read()
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     try:
         result = _JOBS[job["kind"]](job)

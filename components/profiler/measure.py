@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from components import turn
 from components.arrays import Array, load_arrays
 from components.profiler.machine import load_average, threads
 from components.profiler.parity import compare, groups, skew, why_not_comparable
@@ -142,13 +143,20 @@ class _Session:
 
     def figures(self) -> Figures:
         busy = load_average()
+        clock = Child(_CHILD, None, self.folder, "latency")  # imports while the payloads are measured one by one
+        try:
+            return self._figures(busy, clock)
+        finally:
+            clock.kill()
+
+    def _figures(self, busy: float, clock: Child) -> Figures:
         outcomes = self._measure_alone()
         for name, outcome in outcomes.items():
             if outcome.problem:
                 self.notes.append(f"the {name} could not be measured: it {outcome.problem}")
         figures = [*self._sizes(), *self._memory(outcomes)]
         problems = {name: outcome.problem for name, outcome in outcomes.items()}
-        figures += self._latency(problems)
+        figures += self._latency(problems, clock)
         figures += self._parity(outcomes["candidate"])
         self.notes.append(f"load average {busy:.2f} when the measurement began; {threads()} threads")
         champion = self.payloads.get("champion")
@@ -206,14 +214,18 @@ class _Session:
 
     # --- all payloads in turns ----------------------------------------------------------------------------------------
 
-    def _latency(self, problems: dict[str, str]) -> list[Figure]:
-        """Of the payloads that answered alone; the others are told as not measured, in `problems` too."""
+    def _latency(self, problems: dict[str, str], clock: Child) -> list[Figure]:
+        """Of the payloads that answered alone; the others are told as not measured, in `problems` too.
+
+        It waits for its turn: what runs beside it would be measured too.
+        """
         sound = {name: one.path for name, one in self.payloads.items() if not problems[name]}
         found: dict[str, Any] = {}
         seconds: dict[str, Array] = {}
         timed = Outcome(None)
         if sound:
-            timed = self._time(sound)
+            turn.wait()
+            timed = self._time(sound, clock)
             if timed.problem and len(sound) > 1:
                 timed = self._time_candidate(timed.problem, problems)
             found = timed.result or {}
@@ -231,9 +243,11 @@ class _Session:
         why = f"the process in which it ran in turns with the candidate did not come back ({problem})"
         self.notes.append(f"the champion's latency was not measured, and the candidate's without it: {why}")
         problems["champion"] = f"was not timed: {why}"
-        return self._time({"candidate": self.payloads["candidate"].path})
+        return self._time(
+            {"candidate": self.payloads["candidate"].path}, Child(_CHILD, None, self.folder, "latency-alone")
+        )
 
-    def _time(self, paths: Mapping[str, str]) -> Outcome:
+    def _time(self, paths: Mapping[str, str], clock: Child) -> Outcome:
         job = {
             "kind": "latency",
             "payloads": dict(paths),
@@ -245,7 +259,8 @@ class _Session:
             "precision": self.limits.precision,
             "seed": self.limits.seed,
         }
-        return Child(_CHILD, job, self.folder, "latency").wait(self.limits.timeout_s)
+        clock.give(job)
+        return clock.wait(self.limits.timeout_s)
 
     def _times(
         self, name: str, measured: Measured, found: Mapping[str, Any], seconds: Mapping[str, Array], problem: str

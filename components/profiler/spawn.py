@@ -32,27 +32,41 @@ class Outcome:
 class Child:
     """A process that runs `python -m MODULE JOB RESULT PARENT` in a group of its own."""
 
-    def __init__(self, module: str, job: Mapping[str, Any], folder: Path, name: str) -> None:
+    def __init__(self, module: str, job: Mapping[str, Any] | None, folder: Path, name: str) -> None:
         """Starts it.
 
         Args:
             module: dotted name of a module that is run as a program. It takes the path of the job (JSON), the path of the
                 result to write (JSON; `problem` in it says in words what went wrong) and the id of this process.
-            job: plain JSON values.
+            job: plain JSON values; None for one that is given later (`give`): a module that knows of this finds no file
+                when it starts, imports what it will need, and reads a line of its standard input.
             folder: for job and result.
             name: of both files, without their ending.
         """
         self._result = folder / f"{name}.result.json"
-        file = folder / f"{name}.job.json"
-        file.write_text(json.dumps(dict(job)), encoding="utf-8")
+        self._job = folder / f"{name}.job.json"
+        if job is not None:
+            self._write(job)
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(file), str(self._result), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", module, str(self._job), str(self._result), str(os.getpid())],
+            stdin=subprocess.DEVNULL if job is not None else subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": path},
             start_new_session=True,
         )
+
+    def give(self, job: Mapping[str, Any]) -> None:
+        """Gives a process its job that was started without one. What became of one that has ended tells `wait`."""
+        self._write(job)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def _write(self, job: Mapping[str, Any]) -> None:
+        half = self._job.with_suffix(".half")
+        half.write_text(json.dumps(dict(job)), encoding="utf-8")
+        half.replace(self._job)
 
     def wait(self, timeout_s: float) -> Outcome:
         """What it came back with; one that takes longer is killed."""
@@ -82,6 +96,8 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def _signal(number: int) -> str:

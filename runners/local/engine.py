@@ -4,6 +4,9 @@ What to do about a node is chosen once all that it needs has ended (`runners.loc
 files are as they were, is published again; light nodes (`runners.local.light`) are done in this process; the rest is
 launched by TFX's portable launcher in a copy of the worker template, as many nodes at once as there are processors. The state of a node is read from ML Metadata after it was
 launched, since the launcher does not raise for every failure.
+
+A node that measures comes after others whose outputs it does not need, so that it has the machine for itself. It is begun
+beside the last of them, and gets ready until it is told that it is its turn (`components.turn`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any, Protocol
 
 from ml_metadata.proto import metadata_store_pb2
 
-from components import progress
+from components import progress, turn
 from components.lineage.reader import NodeRecord
 from components.progress import CHANNEL_SUFFIX, Progress
 from runners.local import light
@@ -27,6 +30,8 @@ from runners.local.template import Done
 __all__ = ["Engine", "NodeResult", "Plan", "Workers"]
 
 _BACK_OFF_S = 1.0
+_WAITS_FOR_ITS_TURN = ("components.profiler.component.Profiler",)
+"""Types of nodes that know how to get ready before the nodes have ended that only have to be out of the way."""
 _States = metadata_store_pb2.Execution
 _DONE_WELL = {_States.COMPLETE: "ran", _States.CACHED: "cached"}
 
@@ -48,7 +53,7 @@ class NodeResult:
     Attributes:
         node: its id.
         state: `ran`, `cached`, `kept` (finished before the run was resumed), `skipped` or `failed`.
-        seconds: wall time.
+        seconds: wall time; of a node that got ready beside others, from its turn on.
         reason: why it ran, was skipped, failed, or could be reused.
         record: of the lineage; None where it left none.
         peak_memory_mb: largest resident set of its process; None where it had none of its own.
@@ -95,6 +100,12 @@ class _Work:
     log: Path
     attempt: int = 1
     due: float = 0.0
+    its_turn: bool = True
+
+    @property
+    def turn(self) -> Path:
+        """The file that tells the node's process that it is its turn."""
+        return self.log.with_suffix(turn.TURN_SUFFIX)
 
 
 @dataclass
@@ -140,10 +151,13 @@ class Engine:
             One result per node, in the graph's order.
         """
         while len(self._results) < len(self.graph.nodes):
+            self._give_turns()
             node = self._next()
             if node is not None:
                 on_start(node.id)
                 result = self._begin(node, workers)
+            elif self._begin_early(workers, on_start):
+                continue
             else:
                 result = self._await(workers)
             if result is not None:
@@ -162,14 +176,40 @@ class Engine:
 
     def _next(self) -> Node | None:
         """A node whose upstream nodes have ended, while there is a processor for it."""
-        busy = {*self._running, *(work.node.id for work in self._waiting)}
-        if len(busy) >= self.max_parallel:
+        if sum(work.its_turn for work in self._works()) >= self.max_parallel:
             return None
+        begun = {work.node.id for work in self._works()}
         for node in self.graph.nodes:
-            waits = any(name not in self._results for name in node.upstream)
-            if node.id not in self._results and node.id not in busy and not waits:
+            if node.id not in self._results and node.id not in begun and not self._waits_for(node):
                 return node
         return None
+
+    def _works(self) -> list[_Work]:
+        return [*self._running.values(), *self._waiting]
+
+    def _waits_for(self, node: Node) -> list[str]:
+        return [name for name in node.upstream if name not in self._results]
+
+    def _begin_early(self, workers: Workers, on_start: Callable[[str], None]) -> bool:
+        """Begins a node that will wait for its turn, and has to run; whether there was one."""
+        begun = {work.node.id for work in self._works()}
+        for node in self.graph.nodes:
+            if node.type not in _WAITS_FOR_ITS_TURN or node.id in self._results or node.id in begun:
+                continue
+            ahead = self._waits_for(node)
+            if self.max_parallel > 1 and ahead and self._running.keys() >= set(ahead) and not _needs(node) & set(ahead):
+                choice = None if self._hindered(node) else self.chooser.choose(node)
+                if choice is not None and choice.action == "run" and choice.damaged is None:
+                    on_start(node.id)
+                    self._submit(workers, _Work(node, choice, time.monotonic(), self.log_of(node.id), its_turn=False))
+                    return True
+        return False
+
+    def _give_turns(self) -> None:
+        for work in self._works():
+            if not work.its_turn and not self._waits_for(work.node):
+                work.its_turn, work.started = True, time.monotonic()
+                work.turn.touch()
 
     def _begin(self, node: Node, workers: Workers) -> NodeResult | None:
         """The result of a node that does not have to run; None for one that was handed to a worker."""
@@ -197,7 +237,9 @@ class Engine:
     def _hindered(self, node: Node) -> str:
         """Why a node cannot run: the first above it that failed or was skipped; "" where all is well."""
         for name in node.upstream:
-            above = self._results[name]
+            above = self._results.get(name)
+            if above is None:
+                continue
             if above.state == "failed":
                 return f"needs {name}, which failed"
             if above.state == "skipped":
@@ -218,6 +260,8 @@ class Engine:
         self._running[work.node.id] = work
         channel = _channel(work)
         channel.unlink(missing_ok=True)  # of an attempt that was killed
+        if not work.its_turn:
+            work.turn.unlink(missing_ok=True)
         if work.choice.ingredients is not None and light.is_light(work.node):
             records, inputs = self.chooser.records, work.choice.inputs
             done = light.run_here(work.node, records, inputs, self.graph.root, self.graph.run_id, work.log)
@@ -232,6 +276,7 @@ class Engine:
                 "folder": str(self.folder),
                 "use_cache": work.choice.ingredients is None,
                 "channel": str(channel),
+                "turn": "" if work.its_turn else str(work.turn),
                 "metadata": self.metadata,
             },
             work.log,
@@ -314,13 +359,21 @@ class Engine:
         return Plan(node.id, choice.action, reason)
 
 
+def _needs(node: Node) -> set[str]:
+    """The nodes whose outputs a node reads, or its conditions."""
+    return {
+        channel.producer for found in (node.inputs, node.resolver_inputs) for one in found.values() for channel in one
+    }
+
+
 def _channel(work: _Work) -> Path:
     """The file to which a node reports how far it is, as `runners.view` looks for it."""
     return work.log.with_suffix(CHANNEL_SUFFIX)
 
 
 def _last_report(work: _Work) -> Progress | None:
-    """What a node that has ended reported last; its file goes."""
+    """What a node that has ended reported last; its files go."""
+    work.turn.unlink(missing_ok=True)
     channel = _channel(work)
     found = progress.read(channel)
     for path in (channel, channel.with_suffix(".half")):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components import progress
+from components.turn import given_by
 from schemas.config import MetadataConfig
 from schemas.errors import SatisficeError, find_cause, shorten
 
@@ -61,7 +62,9 @@ def build(config: str, overrides: list[str], root: str, accept_without_champion:
     return {"ir": base64.b64encode(compiled.SerializeToString(deterministic=True)).decode()}
 
 
-def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str, metadata: str) -> dict[str, Any]:
+def launch(
+    ir: str, node: str, folder: str, use_cache: bool, channel: str, metadata: str, turn: str = ""
+) -> dict[str, Any]:
     """Launches one node through TFX's portable launcher.
 
     Args:
@@ -71,6 +74,7 @@ def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str, metad
         channel: file to which the node reports how far it is.
         use_cache: whether TFX's own cache may answer; the engine has one of its own for the nodes that it knows.
         metadata: the configuration's section, as JSON.
+        turn: file that tells a node that was begun early that it is its turn; "" for others.
 
     Returns:
         `{}`; or `cause`, `traceback`, and `retry`: whether another attempt may fare better.
@@ -81,6 +85,7 @@ def launch(ir: str, node: str, folder: str, use_cache: bool, channel: str, metad
 
     logging.getLogger().setLevel(logging.INFO)
     progress.report_to(Path(channel))
+    given_by(Path(turn) if turn else None)
     add_to_path(Path(folder))
     pipeline = pipeline_pb2.Pipeline.FromString(Path(ir).read_bytes())
     try:

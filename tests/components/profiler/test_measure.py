@@ -16,7 +16,7 @@ from components.gate.decide import Champion, decide
 from components.profiler.machine import machine
 from components.profiler.measure import Limits, Measured, Needs, Trained, _Session, profile
 from components.profiler.rows import Rows, read_rows
-from components.profiler.spawn import Outcome
+from components.profiler.spawn import Child, Outcome
 from components.trainer.reference import REFERENCE_SPLIT, Reference, read_reference
 from schemas.config import GatesConfig
 from schemas.decision import TRAINING_FILE, Decision, Figure, Figures
@@ -264,9 +264,11 @@ def test_a_champion_that_takes_the_process_with_it(measured: Taxi, monkeypatch: 
     """Leaves the candidate to be timed by itself, and it is told why there is no comparison."""
     time, asked = _Session._time, []
 
-    def crash(session: _Session, paths: Mapping[str, str]) -> Outcome:
+    def crash(session: _Session, paths: Mapping[str, str], clock: Child) -> Outcome:
         asked.append(set(paths))
-        return Outcome(None, "its process was killed by SIGSEGV") if "champion" in paths else time(session, paths)
+        return (
+            Outcome(None, "its process was killed by SIGSEGV") if "champion" in paths else time(session, paths, clock)
+        )
 
     monkeypatch.setattr(_Session, "_time", crash)
     figures = measured.profile(measured.model, measured.model)

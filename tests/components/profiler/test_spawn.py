@@ -46,3 +46,18 @@ def test_a_child_that_hangs_is_stopped(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 30
     assert child._process.poll() is not None
     child.kill()
+
+
+def test_a_child_may_be_given_its_job_later(tmp_path: Path) -> None:
+    """It waits for it; one that has ended before tells what became of it."""
+    child = Child(MODULE, None, tmp_path, "later")
+    assert not list(tmp_path.iterdir())
+    child.give({"how": "answer"})
+    outcome = child.wait(60)
+    assert outcome.result is not None
+    assert outcome.result["parent"] == os.getpid()
+    ended = Child(MODULE, None, tmp_path, "gone")
+    os.kill(ended._process.pid, 9)
+    ended._process.wait()
+    ended.give({"how": "answer"})
+    assert ended.wait(60).problem == "its process was killed by SIGKILL (out of memory?)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +153,63 @@ def test_results_come_in_the_order_of_the_graph(desk) -> None:
     """Whichever ends first."""
     made = engine(desk)
     run(made, Workers(desk, made.graph, last_first=True))
+
+
+class Turns(Workers):
+    """Tells, of each node that ends, whether `Report` had been begun by then, and whether it was its turn."""
+
+    def __init__(self, desk: Desk, graph: Any, ends: dict[str, list[End]] | None = None) -> None:
+        super().__init__(desk, graph, ends)
+        self.told: dict[str, tuple[bool, bool]] = {}
+
+    def wait(self, timeout_s: float | None = None) -> Done | None:
+        given = Path(self.arguments.get("Report", {}).get("turn", "") or self.desk.folder / "none")
+        self.told[self.pending[0]] = ("Report" in self.submitted, given.exists())
+        return super().wait(timeout_s)
+
+
+def out_of_the_way(made: Engine, monkeypatch, *names: str) -> Engine:
+    """`Report` measures: it comes after nodes whose outputs it does not need."""
+    report = made.graph.node("Report")
+    monkeypatch.setattr(engine_module, "_WAITS_FOR_ITS_TURN", (report.type,))
+    nodes = [replace(one, upstream=(*one.upstream, *names)) if one is report else one for one in made.graph.nodes]
+    made.graph = replace(made.graph, nodes=tuple(nodes))
+    return made
+
+
+def test_a_node_that_measures_gets_ready_beside_what_has_to_be_out_of_its_way(desk, monkeypatch) -> None:
+    """It is told of its turn when that has ended, not before; what it does not read it does not wait for to begin."""
+    made = out_of_the_way(engine(desk), monkeypatch, "Fit")
+    workers = Turns(desk, made.graph)
+    results = run(made, workers)
+    assert set(states(results).values()) == {"ran"}
+    assert workers.told["Judge"] == (False, False)
+    assert workers.told["Fit"] == (True, False)
+    assert workers.told["Report"] == (True, True)
+    assert not list(desk.folder.glob("*.turn"))
+
+
+def test_a_node_that_measures_has_its_turn_though_what_was_before_it_failed(desk, monkeypatch) -> None:
+    """It needs nothing of it."""
+    made = out_of_the_way(engine(desk), monkeypatch, "Fit")
+    workers = Turns(desk, made.graph, {"Fit": [raising]})
+    results = run(made, workers)
+    assert states(results)["Fit"] == "failed"
+    assert states(results)["Report"] == "ran"
+    assert (workers.told["Fit"], workers.told["Report"]) == ((True, False), (True, True))
+
+
+def test_nothing_gets_ready_where_one_node_runs_at_a_time(desk, monkeypatch) -> None:
+    """Nor does a node that only publishes earlier work again."""
+    made = out_of_the_way(engine(desk, max_parallel=1), monkeypatch, "Fit")
+    workers = Turns(desk, made.graph)
+    run(made, workers)
+    assert workers.told["Fit"] == (False, False)
+    assert workers.arguments["Report"]["turn"] == ""
+    again = out_of_the_way(engine(desk, "run-2", forced=frozenset({"Fit"})), monkeypatch, "Fit")
+    workers = Turns(desk, again.graph)
+    assert states(run(again, workers))["Report"] == "cached"
+    assert "Report" not in workers.submitted
 
 
 @pytest.mark.parametrize("bound", [1, 2, 8])

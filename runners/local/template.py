@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import selectors
@@ -41,6 +42,8 @@ _HEAVY = (
     "pyarrow.csv",
     "pipeline.pipeline",
 )
+_BY_THE_WAY = ("setuptools", "tensorboard.summary", "tensorflow_serving.apis.prediction_log_pb2")
+"""What libraries import when a node runs, each copy anew, if it was not imported before."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def _main(path: list[str]) -> None:
     os.set_inheritable(answers, False)
     os.dup2(2, 1)  # whatever imports print belongs into the log
     leave_closed("tfx.components")
-    import_all(_HEAVY)
+    import_all([*_HEAVY, *(name for name in _BY_THE_WAY if importlib.util.find_spec(name.partition(".")[0]))])
     _answer(answers, {"ready": round(time.monotonic() - started, 3)})
     _Server(answers).serve()
 

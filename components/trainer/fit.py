@@ -17,12 +17,12 @@ import tensorflow as tf
 from components import progress
 from components.trainer.curves import Meter, TensorBoard
 from components.trainer.inputs import Layout
-from components.trainer.loop import Loop, Way
+from components.trainer.loop import Loop, Way, not_followed
 from components.trainer.precision import answer_in_float32, policy
 from components.trainer.preemption import listening
 from components.trainer.replicas import InStep
 from components.trainer.resume import Resume, State, restore
-from components.trainer.scope import Scope
+from components.trainer.scope import Scope, gathers
 from components.trainer.servers import Served
 from components.trainer.warm_start import Champion, begin_from
 from schemas.config import EarlyStoppingConfig, TrainingConfig
@@ -188,6 +188,10 @@ def fit(
         begun = not (course.state.epochs or course.state.step)
         warm_start = begin_from(course.champion, model, assign=begun) if course.champion else None
         restore(model, course.state)
+    if _is_looped(training, course.scope):
+        faults = not_followed(keras, model)
+        if faults:
+            raise UserModuleError(_where(build_model), faults)
     way = _way(keras, model, training, course.scope, build, train.element_spec)
     trained = model if way is None else Loop(keras, model, way)
     if begun and training.backend == "tf_keras" and course.scope.strategy is None and course.precision == FLOAT32:
@@ -201,15 +205,20 @@ def fit(
     return Fitted(model, history, seconds, rows, course.state.epochs, course.state.step, meter, warm_start)
 
 
+def _is_looped(training: TrainingConfig, scope: Scope) -> bool:
+    """Whether a loop takes the place of Keras' own `fit`."""
+    return scope.coordinator is not None or (training.backend == "keras3" and scope.strategy is not None)
+
+
 def _way(
     keras: ModuleType, model: Any, training: TrainingConfig, scope: Scope, build: Callable[[], Any], spec: Any
 ) -> Way | None:
     """What takes the place of the model's own `fit`; None where that does."""
+    if not _is_looped(training, scope):
+        return None
     if scope.coordinator is not None:
         return Served(keras, model, scope, training.global_batch_size, build, spec)
-    if training.backend == "keras3" and scope.strategy is not None:
-        return InStep(keras, model, scope.strategy, spec)
-    return None
+    return InStep(keras, model, scope.strategy, spec)
 
 
 @dataclass(frozen=True)
@@ -312,15 +321,29 @@ def _set_up(model: Any, training: TrainingConfig, steps: int, rows: int, course:
     of_keras3 = training.backend == "keras3" and course.scope.strategy is None
     if of_keras3 and course.epochs_in_train:  # its last call of an epoch would take steps of the next
         most = _dividing(steps, most, course.state.step)
-    if (
-        isinstance(course.scope.strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        and rows % training.global_batch_size
-    ):
-        # The last batch by itself: workers gather the gradients of an embedding by a collective operation that keeps the
+    if rows % training.global_batch_size and gathers(course.scope.strategy):
+        # The last batch by itself: the gradients of an embedding are gathered by a collective operation that keeps the
         # shape which it had first in a call.
         most = _dividing(steps - 1, most, course.state.step)
     model.steps_per_execution = most
     model.jit_compile = training.jit_compile
+    if isinstance(course.scope.strategy, tf.distribute.experimental.CentralStorageStrategy):
+        _share_scheduled_rate(model.optimizer)
+
+
+def _share_scheduled_rate(optimizer: Any) -> None:
+    """Lets all replicas set the rate of a tf_keras schedule, which they share where variables are in one place.
+
+    tf_keras makes its variable without saying how values come together, and TensorFlow refuses to set such a one.
+    """
+    rate = getattr(optimizer, "_current_learning_rate", None)
+    if isinstance(rate, tf.Variable):
+        optimizer._current_learning_rate = tf.Variable(  # noqa: SLF001 - tf_keras has no other way to it
+            rate.read_value(),
+            trainable=False,
+            name=rate.name.split(":")[0],
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
 
 
 def _make_variables(keras: ModuleType, model: Any, spec: Any) -> None:
@@ -386,6 +409,11 @@ def built(build_model: BuildModel, keras: ModuleType, layout: Layout, hyperparam
         raise UserModuleError(
             where, [Fault("build_model", "returned a model that is not compiled", "model.compile(...) called")]
         )
+    outputs = getattr(model, "outputs", None) or []  # none of a subclass of Model before its first call
+    if len(outputs) > 1:
+        problem = f"returned a model with {len(outputs)} outputs, and there is one label"
+        expected = "one tensor, [batch, outputs]; what belongs together can be concatenated"
+        raise UserModuleError(where, [Fault("build_model", problem, expected)])
     return model
 
 

@@ -12,7 +12,12 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-__all__ = ["Loop", "Way", "build_under"]
+from schemas.errors import Fault
+
+__all__ = ["Loop", "Way", "build_under", "not_followed"]
+
+_OWN_WAYS = ("fit", "evaluate", "make_train_function", "make_test_function")
+_ONE_DEVICE = "it left out, or training.strategy: one_device"
 
 
 class Way(Protocol):
@@ -123,6 +128,21 @@ def _looks_at_steps(callback: Any, base: Any) -> bool:
         getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
         for name in ("on_batch_end", "on_train_batch_end")
     )
+
+
+def not_followed(keras: ModuleType, model: Any) -> list[Fault]:
+    """What a compiled model asks of Keras' own `fit`, and a `Loop` would pass over in silence."""
+    own = [name for name in _OWN_WAYS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    faults = [
+        Fault("build_model", f"returned a model with a {name} of its own, which is not called under this strategy",
+              "train_step and test_step, which are, or training.strategy: one_device")
+        for name in own
+    ]  # fmt: skip
+    if model.run_eagerly:
+        faults.append(
+            Fault("build_model", "compiled with run_eagerly=True, which this strategy cannot do", _ONE_DEVICE)
+        )
+    return faults
 
 
 def build_under(strategy: Any, model: Any, spec: Any) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.trainer.loop import build_under
-from components.trainer.tally import Tally, figures_with, stepping
+from components.trainer.tally import Step, Tally, figures_with
 from schemas.errors import SatisficeError
 
 __all__ = ["InStep"]
@@ -30,8 +30,8 @@ class InStep:
         self._model, self._strategy = model, strategy
         shared = isinstance(strategy, tf.distribute.experimental.CentralStorageStrategy)
         self._tally = Tally(keras, model) if shared else None
-        self._train = _steps(strategy, model.train_step, self._tally)
-        self._test = _steps(strategy, model.test_step, self._tally)
+        self._steps = Step(model, model.train_step, self._tally), Step(model, model.test_step, self._tally)
+        self._train, self._test = (_steps(strategy, step, self._tally) for step in self._steps)
         self._held_out: tuple[tf.data.Dataset, Iterator[Any]] | None = None
         self._keras, self._metrics = keras, [one for metric in model.metrics for one in metric.variables]
         self._each = _reading(strategy, self._metrics, [one.value for one in model.trainable_variables])
@@ -52,6 +52,7 @@ class InStep:
             count = min(int(model.steps_per_execution), steps - done)
             told.on_train_batch_begin(done)
             self._count(self._train(batches, tf.constant(count)))
+            self._steps[0].check()
             done += count
             told.on_train_batch_end(done - 1, self._figures() if each else None)
         return self._figures(check=True)
@@ -65,6 +66,7 @@ class InStep:
             return {}
         self._model.reset_metrics()
         self._count(self._test(self._held_out[1], tf.constant(steps)))
+        self._steps[1].check()
         return self._figures()
 
     def _count(self, added: list[Any]) -> None:
@@ -92,9 +94,9 @@ class InStep:
         return figures_with(self._keras, self._model, values)
 
 
-def _steps(strategy: Any, step: Callable[[Any], Any], tally: Tally | None) -> Any:
+def _steps(strategy: Any, step: Step, tally: Tally | None) -> Any:
     """A function that makes steps on the next batches; it answers what they have added to the metrics apart."""
-    answering = stepping(tf.autograph.experimental.do_not_convert(step), tally)
+    answering = tf.autograph.experimental.do_not_convert(step.run)
 
     @tf.function
     def run(batches: Iterator[Any], count: Any) -> list[Any]:

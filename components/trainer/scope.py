@@ -16,7 +16,7 @@ from components.trainer.strategy import Machine, Member, Plan, find_machine
 from schemas.config import TrainingConfig
 from schemas.errors import SatisficeError, shorten
 
-__all__ = ["Scope", "machine_of_tensorflow", "prepare", "serve"]
+__all__ = ["Scope", "gathers", "machine_of_tensorflow", "prepare", "serve"]
 
 
 class Scope:
@@ -40,6 +40,18 @@ class Scope:
     def __call__(self) -> contextlib.AbstractContextManager[Any]:
         """The block in which variables are made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+
+def gathers(strategy: Any) -> bool:
+    """Whether replicas bring gradients together by collective operations: several workers do, and several GPUs.
+
+    Args:
+        strategy: of `tf.distribute`, or None.
+    """
+    if strategy is None or isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return strategy is not None
+    devices = strategy.extended.worker_devices
+    return len(devices) > 1 and any(":GPU:" in device.upper() for device in devices)
 
 
 def machine_of_tensorflow() -> Machine:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from components.trainer.loop import build_under
 from components.trainer.scope import Scope
-from components.trainer.tally import Tally, stepping
+from components.trainer.tally import Step, Tally
 from schemas.errors import SatisficeError
 
 __all__ = ["Served"]
@@ -48,7 +48,8 @@ class Served:
             build_under(scope.strategy, model, spec)
             self._tally = Tally(keras, model)
             keras.backend.clear_session()  # the copy's metrics are named like the model's
-        self._call = _call(model, spec, self._tally)
+        self._step = Step(model, model.train_step, self._tally)
+        self._call = _call(model, spec, self._step, self._tally)
         self._beside = copy()
 
     def read(self, batches: tf.data.Dataset) -> Iterator[Any]:
@@ -107,6 +108,7 @@ class Served:
     def _finished(self, call: _Call) -> int:
         """Waits for a worker; the number of batches."""
         reported, added = call.answer.fetch()
+        self._step.check()
         if int(reported) != call.rows:
             raise SatisficeError(
                 "a worker",
@@ -153,13 +155,11 @@ class _Call:
     answer: Any
 
 
-def _call(model: Any, spec: Any, tally: Tally | None) -> Any:
+def _call(model: Any, spec: Any, step: Step, tally: Tally | None) -> Any:
     """What a worker is asked for: to train on some rows, batch by batch; it answers how many they were, and what their
     metrics have added up where these are not shared.
     """
     features, label = spec
-
-    step = stepping(model.train_step, tally)
 
     @tf.function(input_signature=[features, label, tf.TensorSpec([], tf.int64)])
     def train(features: Mapping[str, Any], label: Any, batch_size: Any) -> Any:
@@ -167,7 +167,7 @@ def _call(model: Any, spec: Any, tally: Tally | None) -> Any:
         added = tally.zeros() if tally is not None else []
         for start in tf.range(0, rows, batch_size):
             one = {name: rows_of[start : start + batch_size] for name, rows_of in features.items()}
-            more = model.distribute_strategy.run(step, args=((one, label[start : start + batch_size]),))
+            more = model.distribute_strategy.run(step.run, args=((one, label[start : start + batch_size]),))
             added = [total + new for total, new in zip(added, more, strict=True)]
         return rows, added
 

@@ -7,7 +7,7 @@ has added; whoever called adds it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +17,11 @@ import tensorflow as tf
 
 from schemas.errors import SatisficeError
 
-__all__ = ["Tally", "figures_with", "stepping"]
+__all__ = ["Step", "Tally", "figures_with"]
+
+
+_LIBRARIES = ("keras.", "tf_keras.")
+"""Whose steps answer their metrics."""
 
 
 class Tally:
@@ -98,14 +102,46 @@ def figures_with(keras: ModuleType, model: Any, values: Iterable[tuple[Any, npt.
         return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 
-def stepping(step: Callable[[Any], Any], tally: Tally | None) -> Callable[[Any], list[Any]]:
-    """A step of a model, as `strategy.run` takes it: it answers what `tally` keeps apart, nothing without one."""
+class Step:
+    """A step of a model, as `strategy.run` takes it."""
 
-    def run(data: Any) -> list[Any]:
-        if tally is not None:
-            added: list[Any] = tally.run(step, data)
+    def __init__(self, model: Any, step: Callable[[Any], Any], tally: Tally | None) -> None:
+        """Take a model of Keras, its `train_step` or its `test_step`, and where its metrics are added up.
+
+        Without a tally they are added to where they lie.
+        """
+        self._model, self._step, self._tally = model, step, tally
+        self._unknown: list[str] = []
+
+    def run(self, data: Any) -> list[Any]:
+        """Makes the step on a batch; it answers what the tally keeps apart, nothing without one."""
+        if self._tally is not None:
+            added: list[Any] = self._tally.run(lambda batch: self._note(self._step(batch)), data)
             return added
-        step(data)
+        self._note(self._step(data))
         return []
 
-    return run
+    def check(self) -> None:
+        """Makes sure, once the step was traced, that it has answered figures of metrics alone.
+
+        Of another one there would be one for each replica and batch, and nobody to say how they come together.
+
+        Raises:
+            SatisficeError: otherwise.
+        """
+        if self._unknown:
+            raise SatisficeError(
+                f"{type(self._model).__name__}.{self._step.__name__}",
+                f"answers {', '.join(self._unknown)}, which is of no metric of the model",
+                expected="figures of metrics, which add up over batches and replicas",
+                remedy="Keep it in a keras.metrics.Mean that is an attribute of the model, or take training.strategy: "
+                "one_device.",
+            )
+
+    @tf.autograph.experimental.do_not_convert
+    def _note(self, answered: Any) -> None:
+        """Looks at the names of figures; what is raised here, TensorFlow would wrap."""
+        model = self._model
+        if not self._step.__module__.startswith(_LIBRARIES) and isinstance(answered, Mapping):
+            known = {*model.get_metrics_result(), *(metric.name for metric in model.metrics)}
+            self._unknown = sorted(set(answered) - known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import keras
@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from components.trainer.fit import Fitted, fit, keras_for, seeded
+from components.trainer.fit import Course, Fitted, fit, keras_for, seeded
 from components.trainer.inputs import Layout
+from components.trainer.scope import Scope, gathers
 from schemas.config import TrainingConfig
 from schemas.errors import SatisficeError, UserModuleError
 from schemas.user_model import Feature
@@ -286,6 +287,61 @@ def test_a_model_of_the_other_keras_is_refused(backend: str, other: ModuleType) 
     """It would train, and fail when it is saved."""
     with pytest.raises(UserModuleError, match="returned something else"):
         fitted(training(backend=backend), lambda _, features, settings: build_model(other, features, settings))
+
+
+@both
+def test_a_model_of_several_outputs_is_refused(backend: str) -> None:
+    """There is one label, and what ships answers one tensor."""
+
+    def build(backend: ModuleType, features: Any, hyperparameters: Any) -> Any:
+        inputs = {"x": backend.Input((2,), name="x")}
+        model = backend.Model(inputs, {name: backend.layers.Dense(1, name=name)(inputs["x"]) for name in ("a", "b")})
+        model.compile("sgd", {"a": "mse", "b": "mse"})
+        return model
+
+    with pytest.raises(UserModuleError, match=r"a model with 2 outputs, and there is one label; expected one tensor"):
+        fitted(training(backend=backend), build)
+
+
+@both
+def test_what_a_loop_would_pass_over_is_refused_by_name(backend: str) -> None:
+    """All of it at once, and with what to do; on one device Keras itself does it."""
+
+    def build(backend: ModuleType, features: Any, hyperparameters: Any) -> Any:
+        class Own(backend.Model):
+            def fit(self, *arguments: Any, **named: Any) -> Any:
+                return super().fit(*arguments, **named)
+
+            def make_train_function(self, *arguments: Any, **named: Any) -> Any:
+                return super().make_train_function(*arguments, **named)
+
+        inputs = {"x": backend.Input((2,), name="x")}
+        model = Own(inputs, backend.layers.Dense(1, activation="sigmoid")(inputs["x"]))
+        model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+        return model
+
+    config = training(backend=backend, epochs=1)
+    assert fitted(config, build).history["loss"]
+    seeded(config)
+    course = Course(Scope(coordinator=object()))
+    with pytest.raises(UserModuleError) as caught:
+        fit(build, LAYOUT, {}, config, rows(10), rows(6), 10, course)
+    assert [fault.problem for fault in caught.value.faults] == [
+        "returned a model with a fit of its own, which is not called under this strategy",
+        "returned a model with a make_train_function of its own, which is not called under this strategy",
+        "compiled with run_eagerly=True, which this strategy cannot do",
+    ]
+    assert "training.strategy: one_device" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("devices", "gather"), [(["CPU:0", "CPU:1"], False), (["GPU:0"], False), (["GPU:0", "GPU:1"], True)]
+)
+def test_a_smaller_last_batch_goes_by_itself_where_gradients_are_gathered(devices: list[str], gather: bool) -> None:
+    """Between several GPUs as between several workers."""
+    strategy = SimpleNamespace(extended=SimpleNamespace(worker_devices=[f"/device:{name}" for name in devices]))
+    assert gathers(strategy) is gather
+    assert not gathers(None)
 
 
 @both

@@ -4,49 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from components.trainer.loop import Loop
-from components.trainer.replicas import InStep
+from components.trainer.replicas import InStep, _together
 from components.trainer.scope import Scope
 from components.trainer.servers import Served
 from schemas.errors import SatisficeError
-from tests.components.trainer.looped import BATCH, ROWS, fit, own_fit, small_model, some_rows, told_of
+from tests.components.trainer.looped import BATCH, ROWS, fit, own_fit, small_model, some_rows, told_of, weighing_model
 from tests.components.trainer.test_servers import AtOnce
 
 SPEC = some_rows(ROWS, 2).element_spec
 
 
-def in_step() -> tuple[Any, Loop]:
+def in_step(make: Callable[[Any], Any] = small_model) -> tuple[Any, Loop]:
     """A model with one replica, and its loop."""
     keras.backend.clear_session()
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     with strategy.scope():
-        model = small_model(keras)
+        model = make(keras)
     model.steps_per_execution = 3
     return model, Loop(keras, model, InStep(keras, model, strategy, SPEC))
 
 
-def in_central_storage() -> tuple[Any, Loop]:
+def in_central_storage(make: Callable[[Any], Any] = small_model) -> tuple[Any, Loop]:
     """Metrics apart from their variables."""
     keras.backend.clear_session()
     strategy = tf.distribute.experimental.CentralStorageStrategy(["/cpu:0"], "/cpu:0")
     with strategy.scope():
-        model = small_model(keras)
+        model = make(keras)
     return model, Loop(keras, model, InStep(keras, model, strategy, SPEC))
 
 
-def served() -> tuple[Any, Loop]:
+def served(make: Callable[[Any], Any] = small_model, library: Any = keras) -> tuple[Any, Loop]:
     """Handed out to a worker."""
-    keras.backend.clear_session()
-    model = small_model(keras)
+    library.backend.clear_session()
+    model = make(library)
     scope = Scope(coordinator=AtOnce(), workers=1)
-    return model, Loop(keras, model, Served(keras, model, scope, BATCH, lambda: small_model(keras), SPEC))
+    return model, Loop(library, model, Served(library, model, scope, BATCH, lambda: make(library), SPEC))
+
+
+def served_by_tf_keras(make: Callable[[Any], Any] = small_model) -> tuple[Any, Loop]:
+    """The same, with the other Keras."""
+    return served(make, tf_keras)
+
+
+ways = pytest.mark.parametrize("way", [in_step, in_central_storage, served, served_by_tf_keras])
 
 
 def test_in_step_it_is_keras_own_fit() -> None:
@@ -115,6 +125,97 @@ def test_a_callback_ends_the_training_within_an_epoch() -> None:
     assert len(fit(loop, [told])["val_loss"]) == 1
     assert told.steps == [3]
     assert told.ends == ["epoch 0", "train"]
+
+
+class Noting(keras.callbacks.Callback):  # type: ignore[misc]
+    """Notes the figures of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[int] = []
+        self.figures: list[tuple[int, float]] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.begun.append(batch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.figures.append((batch, logs["loss"]))
+
+
+@pytest.mark.parametrize("way", [in_step, in_central_storage, served])
+def test_a_callback_that_looks_at_steps_hears_of_their_figures(way: Callable[[], tuple[Any, Loop]]) -> None:
+    """As in Keras' own `fit`: those of the epoch so far, after each call."""
+    model = small_model(keras)
+    model.steps_per_execution = 4
+    theirs, ours = Noting(), Noting()
+    fit(model, [theirs], in_train=True)
+    model, loop = way()
+    model.steps_per_execution = 4
+    fit(loop, [ours], in_train=True)
+    assert ours.begun == theirs.begun == [0, 4] * 3
+    assert [batch for batch, _ in ours.figures] == [batch for batch, _ in theirs.figures] == [3, 7] * 3
+    assert [loss for _, loss in ours.figures] == pytest.approx([loss for _, loss in theirs.figures], abs=1e-5)
+
+
+def test_nobody_reads_the_figures_of_steps_that_no_callback_looks_at(tmp_path: Path) -> None:
+    """Reading them takes all workers."""
+
+    class Only(keras.callbacks.Callback):  # type: ignore[misc]
+        only_counts = True
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            assert not logs
+
+    _, loop = in_step()
+    way: Any = loop._way
+    read: list[bool] = []
+    each = way._each
+    way._each = lambda weights: (read.append(weights), each(weights))[1]
+    fit(loop, [Only(), keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.weights.h5"), save_weights_only=True)])
+    assert read == [True, False] * 3, "once at the end of training, and of validation"
+
+
+@ways
+def test_a_step_of_its_own_is_what_the_model_trains_in(way: Callable[..., tuple[Any, Loop]]) -> None:
+    """With weights of rows and a figure of its own: the curve is that of Keras' own `fit`."""
+    library = tf_keras if way is served_by_tf_keras else keras
+    library.backend.clear_session()
+    expected = fit(weighing_model(library), [])
+    _, loop = way(weighing_model)
+    history = fit(loop, [])
+    assert history.keys() == expected.keys() >= {"loss", "mse", "share", "val_mse"}
+    for name, values in expected.items():
+        if name != "val_share":  # is none of a step of validation
+            assert history[name] == pytest.approx(values, abs=1e-5), name
+    assert len({*history["mse"]}) == 3
+
+
+@ways
+def test_a_figure_of_a_step_that_is_of_no_metric_is_refused(way: Callable[..., tuple[Any, Loop]]) -> None:
+    """There would be one for each batch and replica."""
+
+    def answering(library: Any) -> Any:
+        model = weighing_model(library)
+        kind = type(model)
+        step = kind.train_step
+        kind.train_step = lambda self, data: {**step(self, data), "odd": tf.constant(0.0)}
+        return model
+
+    _, loop = way(answering)
+    with pytest.raises(
+        SatisficeError, match="answers odd, which is of no metric of the model; expected figures of met"
+    ):
+        fit(loop, [])
+
+
+def test_a_metric_of_replicas_that_nobody_can_bring_together_is_refused() -> None:
+    """What is said to be a mean is one; what is said to be nothing has no value."""
+    each = np.array([[1.0], [3.0]])
+    of = [SimpleNamespace(path="seen", synchronization="on_read", aggregation=kind) for kind in ("sum", "mean", "none")]
+    assert [float(_together(one, each)[0]) for one in of[:2]] == [4.0, 2.0]
+    assert float(_together(SimpleNamespace(synchronization="auto", aggregation="none"), each)[0]) == 1.0
+    with pytest.raises(SatisficeError, match=r"metric variable seen: has another value in each replica.*got none"):
+        _together(of[2], each)
 
 
 def test_replicas_that_drift_apart_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """Training under each strategy beside a bare `fit` in a script under the same one, or a bare loop: examples a second, into
 RESULTS.md.
 
-    python -m bench.distributed [--cases "one_device; mirrored over 2 logical CPUs"] [--turns 3]
+    python -m bench.distributed [--cases "one_device; mirrored over 2 logical CPUs"] [--models taxi] [--turns 3]
+
+What is measured of some of them alone is printed, and not recorded.
 
 Both train the taxi model and one of 920,000 parameters on the same made rows, in the same processes, turn about. Ours reads
 its rows as the Trainer does, reports its progress, writes the curve for TensorBoard and keeps its state after each epoch;
@@ -67,6 +69,8 @@ CASES: dict[str, Case] = {
     "parameter_server, 1 server, 2 workers, Keras 3": Case(
         {"backend": "keras3", "strategy": "parameter_server", "parameter_servers": 1, "workers": 2}, threads=1
     ),
+    "one_device, Keras 3": Case({"backend": "keras3", "strategy": "one_device"}),
+    "mirrored over 2 logical CPUs, Keras 3": Case({"backend": "keras3", "strategy": "mirrored", "devices": 2}),
     "mirrored over GPUs": Case({"strategy": "mirrored"}, needs_gpu=True),
     "mirrored over GPUs, float16": Case({"strategy": "mirrored", "mixed_precision": "float16"}, needs_gpu=True),
 }
@@ -98,14 +102,19 @@ def main() -> None:
     """Runs the cases that are asked for, and rewrites the section; or is a process of one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", default="; ".join(CASES), help="separated by semicolons")
+    parser.add_argument("--models", default="; ".join(MODELS), help="separated by semicolons")
     parser.add_argument("--turns", type=int, default=3, help="of both, for each case and model")
     parser.add_argument("--member", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.member:
-        _member(CASES[arguments.member], arguments.turns)
+        _member(CASES[arguments.member], arguments.models.split(";"), arguments.turns)
         return
     asked = [name.strip() for name in arguments.cases.split(";")]
-    found = {name: _run(name, arguments.turns) for name in asked}
+    models = [name.strip() for name in arguments.models.split(";")]
+    found = {name: _run(name, models, arguments.turns) for name in asked}
+    if models != list(MODELS) or asked != list(CASES):
+        print(section(found, machine(), "not recorded: not all cases and models"))
+        return
     command = f"python -m bench.distributed --turns {arguments.turns}"
     text = section(found, machine(), command)
     write_section("distributed", text)
@@ -118,7 +127,7 @@ _LIMIT_S = 180.0
 """For a turn of a case, and once more for its start; one that takes longer hangs."""
 
 
-def _run(name: str, turns: int) -> list[dict[str, Any]] | None:
+def _run(name: str, models: Sequence[str], turns: int) -> list[dict[str, Any]] | None:
     """What the first process of a case measured; None where the machine lacks what it needs.
 
     Raises:
@@ -128,6 +137,7 @@ def _run(name: str, turns: int) -> list[dict[str, Any]] | None:
     if case.needs_gpu and not list(Path("/dev").glob("nvidia[0-9]*")):
         return None
     command = [sys.executable, "-m", "bench.distributed", "--member", name, "--turns", str(turns)]
+    command += ["--models", ";".join(models)]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(_started(command, told, Path(folder, str(index))))
@@ -180,7 +190,7 @@ def _environments(case: Case) -> list[dict[str, str]]:
 # --- a process of it --------------------------------------------------------------------------------------------------
 
 
-def _member(case: Case, turns: int) -> None:
+def _member(case: Case, models: Sequence[str], turns: int) -> None:
     """Trains both ways, turn about; prints a JSON line."""
     from components.trainer.scope import machine_of_tensorflow, prepare, serve
     from components.trainer.strategy import make_plan
@@ -196,11 +206,17 @@ def _member(case: Case, turns: int) -> None:
     scope = prepare(plan, training)
     measured = []
     for turn in range(turns):
-        for name, model in MODELS.items():
-            ways = [("ours", _ours), ("bare", _bare if training.backend == "tf_keras" else _bare_loop)]
+        for name in models:
+            model = MODELS[name]
+            ways = [("ours", _ours), ("bare", _bare_loop if _has_no_fit(training) else _bare)]
             for way, train in ways if turn % 2 == 0 else reversed(ways):
                 measured.append({"model": name, "way": way, **train(model, training, plan, scope)})
     print(json.dumps(measured))
+
+
+def _has_no_fit(training: Any) -> bool:
+    """Whether Keras' own `fit` does not train under the strategy."""
+    return training.backend == "keras3" and training.strategy not in ("one_device", "mirrored")
 
 
 def _features() -> dict[str, Any]:
@@ -291,20 +307,21 @@ def _now() -> tuple[float, float]:
 
 
 def _bare(model: Model, training: Any, plan: Any, scope: Any) -> dict[str, Any]:
-    import tf_keras
-
+    from components.trainer.fit import keras_for
     from components.trainer.precision import policy
 
-    tf_keras.backend.clear_session()
-    tf_keras.utils.set_random_seed(training.seed)
+    keras = keras_for(training.backend)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(training.seed)
     with scope():
-        with policy(tf_keras, plan.precision):
-            trained = _build(model)(tf_keras, _features(), {})
+        with policy(keras, plan.precision):
+            trained = _build(model)(keras, _features(), {})
         trained.steps_per_execution = 10
+        trained.jit_compile = training.jit_compile  # Keras 3 would compile on one device, ours where it is asked to
     rates: list[float] = []
     ends: list[tuple[float, float]] = []
 
-    class Clock(tf_keras.callbacks.Callback):  # type: ignore[misc]
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.began = time.monotonic()
 
@@ -316,7 +333,7 @@ def _bare(model: Model, training: Any, plan: Any, scope: Any) -> dict[str, Any]:
 
     batches, held_out = _bare_batches(model), _bare_held_out(model)
     if scope.coordinator is not None:
-        make = tf_keras.utils.experimental.DatasetCreator
+        make = keras.utils.experimental.DatasetCreator
         batches, held_out = make(lambda _: _bare_batches(model)), make(lambda _: _bare_held_out(model).repeat())
     trained.fit(
         batches,
@@ -487,7 +504,8 @@ def section(found: dict[str, list[dict[str, Any]] | None], where: str, command: 
         "same processes, turn about. *With the state kept* is the ratio over the whole of `fit` after the first epoch: ours\n"
         "writes its state and the curve after each epoch, the script nothing. Workers have one thread each. *CPU* is the ratio of the\n"
         "first process' processor seconds for the same rows; beside parameter servers that is the chief, which reads the rows for\n"
-        "all of ours, where the script's workers each read for themselves. With Keras 3 the script is a loop of its own. Target: 0.9.\n\n"
+        "all of ours, where the script's workers each read for themselves. With Keras 3 in several processes the script is a loop of\n"
+        "its own. Target: 0.9.\n\n"
         f"{table(head, lines)}\n\n{where}. `{command}`"
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bench import distributed
 from bench.distributed import CASES, section
 from schemas.config import TrainingConfig
 
@@ -23,6 +26,30 @@ def test_each_turn_has_its_ratio() -> None:
 def test_what_was_not_run_is_said() -> None:
     """A GPU is not at hand everywhere."""
     assert "| mirrored over GPUs |  | not run: no GPU |" in section({"mirrored over GPUs": None}, "", "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded"), [([], True), (["--cases", "one_device"], False), (["--models", "taxi"], False)]
+)
+def test_a_part_of_the_cases_does_not_take_the_place_of_all(
+    asked: list[str], recorded: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is printed."""
+    written: list[str] = []
+    monkeypatch.setattr("sys.argv", ["bench.distributed", *asked])
+    monkeypatch.setattr(distributed, "_run", lambda name, models, turns: [measured(w, 9.0) for w in ("ours", "bare")])
+    monkeypatch.setattr(distributed, "write_section", lambda name, text: written.append(name))
+    distributed.main()
+    assert bool(written) is recorded
+    assert "| one_device | taxi | 9 | 9 |" in capsys.readouterr().out
+
+
+def test_a_script_trains_by_fit_where_it_can() -> None:
+    """Keras 3 in one process does; its loop of its own would be another script."""
+    by_loop = [
+        name for name, case in CASES.items() if distributed._has_no_fit(TrainingConfig.model_validate(case.training))
+    ]
+    assert by_loop == ["multi_worker_mirrored, 2 workers, Keras 3", "parameter_server, 1 server, 2 workers, Keras 3"]
 
 
 def test_every_case_is_a_configuration() -> None:

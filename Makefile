@@ -8,6 +8,7 @@ UV_VERSION := 0.13.9
 PACKAGES := schemas serving components pipeline runners
 SOURCES := $(shell find $(PACKAGES) -name '*.py' 2>/dev/null)
 BIN := .venv/bin
+COPY_JARS := org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy-dependencies
 
 # How many of the tests that fail have a second try; CI gives it to five. The report has what the first one failed with.
 RERUNS ?=
@@ -31,7 +32,7 @@ UV = VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .tools/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish bench-serving bench-tuner doctor lock clean
+.PHONY: help setup run data test cover check format bench bench-small bench-distributed bench-publish bench-serving bench-tuner flink doctor lock clean
 
 help:  ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +85,8 @@ bench-serving: setup  ## what the embedded server costs, over gRPC and REST, and
 	@$(BIN)/python -m bench.serving $(ARGS)
 	@$(BIN)/python -m bench.serving_load
 
+flink: .tools/flink/.whole  ## Beam's job server with Flink in it, for the test that runs on it: 105 MB from Maven Central, by mvn
+
 doctor:  ## what this machine lacks, and the remedy
 	@$(or $(BARE),python3) -I runners/doctor.py
 
@@ -107,6 +110,12 @@ $(READY): $(TOOLS) uv.lock pyproject.toml
 	$(UV) sync --frozen --compile-bytecode --python $(PYTHON)
 	@$(BARE) -I runners/doctor.py >.tools/doctor.log || { cat .tools/doctor.log; exit 1; }
 	@touch $@
+
+.tools/flink/.whole: tests/runners/flink/pom.xml
+	@command -v mvn >/dev/null || { echo 'mvn is not installed. Remedy: apt-get install maven' >&2; exit 1; }
+	@rm -rf $(@D) $(@D).part
+	@mvn --batch-mode --quiet --strict-checksums -f $< $(COPY_JARS) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(@D).part
+	@mv $(@D).part $(@D) && touch $@
 
 # uv does not compile what is installed in place, and where PYTHONDONTWRITEBYTECODE is set Python never would.
 $(COMPILED): $(READY) $(SOURCES)

@@ -25,6 +25,7 @@ MENU = (
     "bench-publish",
     "bench-tuner",
     "bench-serving",
+    "flink",
     "doctor",
     "lock",
     "clean",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 
 from pipeline.check import check, check_beside, read_schema
 from schemas.errors import ConfigError, Fault
@@ -257,6 +258,18 @@ def test_a_place_below_what_is_no_folder(small: Bench, override: str, key: str) 
     one = fault(small, override)
     assert one.path == key
     assert one.problem.endswith(("/file is not a folder", "/dangling is not a folder"))
+
+
+def test_a_place_for_devices_below_a_file(small: Bench) -> None:
+    """Is found before anything is trained, as the other base path is."""
+    (small.folder / "file").touch()
+    raw = yaml.safe_load(small.config.read_text())
+    raw["export"] = {"tflite": {"variants": ["float32"]}}
+    raw["gates"]["satisfy"].append({"metric": "auc", "payload": "tflite", "min": 0.5})
+    raw["push"]["edge"] = {"base_path": "file/a"}
+    small.config.write_text(yaml.safe_dump(raw))
+    one = fault(small)
+    assert (one.path, one.problem) == ("push.edge.base_path", f"{small.folder / 'file'} is not a folder")
 
 
 def test_a_root_below_a_file(small: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
 import json
 import os
 import shutil
@@ -32,6 +33,11 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def present() -> str:
+    """The time, as `--at` takes it."""
+    return datetime.datetime.now(datetime.UTC).isoformat()
 
 
 def satisfice(*arguments: str | os.PathLike[str]) -> Answer:

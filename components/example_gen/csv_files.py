@@ -9,6 +9,7 @@ import csv
 import io
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ __all__ = ["batches", "column_names", "has_rows", "kinds"]
 
 _BLOCK_BYTES = (2 << 20, 16 << 20)
 """Tried in this order, as a row has to fit into a block. Arrow reads 32 blocks ahead of whoever takes them."""
-_TOO_LONG = "straddling object"
-"""What Arrow says of a row that does not."""
+_TOO_LONG = ("straddling object", "cannot infer number of columns")
+"""What Arrow says of a row that does not, and of a header."""
 
 # Numbers of type FLOAT are parsed in double precision, then rounded once to the float32 that a tf.Example holds.
 _PARSED = {ColumnType.INT: pa.int64(), ColumnType.FLOAT: pa.float64(), ColumnType.BYTES: pa.large_string()}
@@ -134,10 +135,12 @@ def _blocks_of(
                 rows += batch.num_rows
                 yield batch
         except (pa.ArrowInvalid, UnicodeDecodeError, NulByteError) as error:
-            if _TOO_LONG in str(error) and block_bytes < _BLOCK_BYTES[-1]:
+            traceback.clear_frames(error.__traceback__)  # what `read` raises holds the file, and so nobody would let go
+            if any(words in str(error) for words in _TOO_LONG) and block_bytes < _BLOCK_BYTES[-1]:
                 raise _RowTooLongError from error
             raise find_fault(file, types, str(error)) from error
         except OSError as error:
+            traceback.clear_frames(error.__traceback__)
             raise unreadable(file, error) from error
         finally:
             del reader

@@ -6,6 +6,7 @@ import decimal
 import re
 import sys
 import time
+import traceback
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -280,6 +281,12 @@ def test_a_row_longer_than_a_small_block(csv_file, monkeypatch):
     assert rows_of(csv_file("n,x,t\n" + "".join(rows)))["n"] == list(range(120))
 
 
+def test_a_header_longer_than_a_small_block(csv_file, monkeypatch):
+    """Is a row like any other."""
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", (64, 4096))
+    assert rows_of(csv_file("n,x," + "a" * 500 + ",t\n1,2,3,4\n"))["t"] == [b"4"]
+
+
 def test_little_is_read_ahead():
     """Arrow reads 32 blocks ahead: of a file of any size that is 64 MB."""
     assert 32 * csv_files._BLOCK_BYTES[0] <= 64 << 20
@@ -397,3 +404,19 @@ def test_nobody_holds_a_file_that_was_read(csv_file, monkeypatch, text):
     (source,) = files
     assert source.begun == source.ended > 0
     assert sys.getrefcount(source) == 3  # the list, the name and the argument
+
+
+@pytest.mark.parametrize("error", [NulByteError(), OSError(5, "Input/output error")], ids=["nul", "disk"])
+def test_what_a_reader_raised_does_not_hold_its_file(csv_file, monkeypatch, error):
+    """Or whoever waits until all have let go would wait for himself."""
+
+    class Broken(csv_files._WatchedFile):
+        def read(self, size=-1):
+            raise error
+
+    monkeypatch.setattr(csv_files, "_WatchedFile", Broken)
+    with pytest.raises(DataError):
+        list(csv_files.batches(csv_file("a,b\n1,2\n"), {"a": INT, "b": INT}))
+    raised_in = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code is Broken.read.__code__]
+    assert raised_in
+    assert not any(frame.f_locals for frame in raised_in)

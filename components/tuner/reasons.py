@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from schemas.errors import NoTrialWonError, shorten
 from schemas.tuning import Trial
 
-__all__ = ["best_told", "died", "epochs_told", "grouped", "too_long", "undefined", "without_winner"]
+__all__ = ["best_told", "died", "epochs_told", "grouped", "search_over", "too_long", "undefined", "without_winner"]
 
 _SHOWN = 3
 _NUMBERS_SHOWN = 12
@@ -100,6 +100,16 @@ def died(cause: str, times: int, epochs: int | None = None) -> str:
 def too_long(epochs: int, limit: str | None) -> str:
     """What is said of a trial that took longer than `training.tune.trial_timeout`."""
     return f"it had trained {epochs_told(epochs)} when the {limit} of training.tune.trial_timeout were over"
+
+
+def search_over(limit: str | None, epochs: int | None = None) -> str:
+    """What is said of a trial that `training.tune.timeout` ended; without epochs, of one that had not begun again.
+
+    >>> search_over("2h", 1)
+    'the 2h of training.tune.timeout were over when it had trained 1 epoch'
+    """
+    when = "was to begin again" if epochs is None else f"had trained {epochs_told(epochs)}"
+    return f"the {limit} of training.tune.timeout were over when it {when}"
 
 
 def epochs_told(count: int) -> str:

@@ -25,7 +25,7 @@ from components.tuner.clock import Clock
 from components.tuner.constraints import Constraint, at_build, constraints_of, left_to_the_gate, violations
 from components.tuner.crew import Crew, Heard
 from components.tuner.measure import figures_of, of_files, of_saved_model
-from components.tuner.reasons import best_told, died, epochs_told, too_long, undefined, without_winner
+from components.tuner.reasons import best_told, died, epochs_told, search_over, too_long, undefined, without_winner
 from components.tuner.space import size_of
 from components.tuner.study import Asked, Rules, Study
 from schemas.config import GatesConfig, ModelConfig, TFLiteConfig, TrainingConfig, TuneConfig
@@ -270,13 +270,12 @@ class _Session:
 
     def _end_all(self) -> None:
         """Ends all trials where the time of the search is over."""
-        reason = f"the {self.sections.tune.timeout} of training.tune.timeout were over"
         for worker in list(self._running):
             self.crew.replace(worker)
             trial = self._running.pop(worker)
-            self._timed_out(trial, f"{reason} when it had trained {epochs_told(trial.epochs)}")
+            self._timed_out(trial, search_over(self.sections.tune.timeout, trial.epochs))
         for trial in self._again:
-            self._timed_out(trial, f"{reason} when it was to begin again")
+            self._timed_out(trial, search_over(self.sections.tune.timeout))
         self._again.clear()
 
     def _timed_out(self, trial: _Running, reason: str) -> None:
@@ -372,7 +371,9 @@ class _Session:
         done = message.get("done")
         seconds = float(message["seconds"] if done is None else done["seconds"])
         if "timed_out" in message:
-            return self._record(trial, "timed_out", too_long(trial.epochs, self.sections.tune.trial_timeout), seconds)
+            tune, over = self.sections.tune, self._clock.is_over
+            reason = search_over(tune.timeout, trial.epochs) if over else too_long(trial.epochs, tune.trial_timeout)
+            return self._record(trial, "timed_out", reason, seconds)
         if done is None:
             return self._record(trial, "failed", str(message["failed"]), seconds)
         ended = dict(trial.ended) or {"state": "complete", "reason": ""}

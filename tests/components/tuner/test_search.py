@@ -278,6 +278,23 @@ def test_what_only_those_have_ended_that_cannot_ship_is_trained_after_all(
     assert found.summary.startswith("2 trials: 1 complete, 1 infeasible")
 
 
+def test_a_second_chance_ends_with_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose limit is named: a trial has none here."""
+    _latencies(monkeypatch)
+    chances: list[int] = []
+
+    def epochs(values: Mapping[str, Any]) -> list[dict[str, float] | None]:
+        chances.append(values["units"])
+        return [*_by_units(values)[:1], None] if chances.count(32) == 2 else [*_by_units(values)]
+
+    tune = {**UNITS, "space": {"units": {"choices": [4096, 32]}}, "trials": 2, "timeout": "30s"}
+    with pytest.raises(NoTrialWonError) as caught:
+        searched(tmp_path, tune, [{"metric": "latency_p99_ms", "max": 2}], epochs, {"units": 4096})
+    assert "timed out: trial 1: the 30s of training.tune.timeout were over when it had trained 1 epoch" in str(
+        caught.value
+    )
+
+
 def test_where_nothing_can_ship_all_are_held_against_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were ended early, too: the nearest is among them."""
     _latencies(monkeypatch)

@@ -25,6 +25,7 @@ __all__ = ["Executor", "raw_types_of"]
 
 _METHODS = {"jackknife": "JACKKNIFE", "poisson_bootstrap": "POISSON_BOOTSTRAP"}
 
+_FAIL_ON_UNKNOWN_CLASSES = {"SparseCategoricalCrossentropy"}
 _CAUSE_SHOWN = 300
 
 _log = logging.getLogger(__name__)
@@ -164,7 +165,8 @@ def _evaluate(
     files = _files(input_dict["examples"], json.loads(exec_properties["example_splits"]))
     progress.begin("rows", _counted(input_dict["examples"], json.loads(exec_properties["example_splits"])))
     rows = read_rows(files, models, config.slicing_specs, raw_types_of(schema))
-    check_answers(rows.labels, rows.predictions)
+    asked = {metric.class_name for spec in config.metrics_specs for metric in spec.metrics}
+    check_answers(rows.labels, rows.predictions, all_classes_known=bool(asked & _FAIL_ON_UNKNOWN_CLASSES))
     paths = {name: path for name, (path, _) in models.items()}
     folder = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
     write_evaluation(folder, config, paths, metrics_per_slice(rows, config, schema))

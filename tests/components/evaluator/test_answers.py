@@ -38,8 +38,9 @@ def test_what_fits(label: np.ndarray, given: np.ndarray) -> None:
             "build_model: answers 3 values for each row, and the label has 1 value; expected one value in the last layer, "
             "or the number of a class, 0 to 2, for a label; got 2 labels such as 141",
         ),
-        (np.array([[3], [0]]), answers(2, 3), "got 1 labels such as 3"),
-        (np.array([[-1], [0]]), answers(2, 3), "got 1 labels such as -1"),
+        (np.array([[3], [7], [0]]), answers(3, 3), "got 2 labels such as 3"),
+        (np.array([[-1], [0], [-1]]), answers(3, 3), "got 2 labels such as -1"),
+        (np.array([[np.inf], [0], [1]]), answers(3, 3), "got 1 labels such as inf"),
         (np.array([[np.nan], [0]]), answers(2, 3), "got 1 labels such as nan"),
         (
             answers(2, 4),
@@ -55,6 +56,17 @@ def test_what_does_not_fit(label: np.ndarray, given: np.ndarray, words: str) -> 
         check_answers({"candidate": label}, {"candidate": given})
     assert str(caught.value).startswith("the model candidate: 1 fault:")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("unknown", [3, -1])
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_a_class_that_a_model_does_not_know(unknown: int, kind: type, caplog: pytest.LogCaptureFixture) -> None:
+    """Is newer than the champion, with which a candidate is compared all the same; what a metric fails on is a fault."""
+    label = np.array([[0], [unknown], [2]], kind)
+    check_answers({"champion": label}, {"champion": answers(3, 3)})
+    assert f"1 of 3 labels are of no class of the 3 that a model knows, such as {unknown}" in caplog.text
+    with pytest.raises(UserModuleError, match=f"got 1 labels such as {unknown}"):
+        check_answers({"champion": label}, {"champion": answers(3, 3)}, all_classes_known=True)
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,29 @@ def test_a_candidate_that_cannot_be_loaded_fails_the_node(problems, ours, tmp_pa
     with pytest.raises(Exception, match=r"saved_model|SavedModel|parse"):
         ours(problem, problem.config(["auc"]), tmp_path / "out")
     assert not (tmp_path / "out" / FIGURES_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "why_not"),
+    [("sparse_categorical_accuracy", ""), ("sparse_categorical_crossentropy", "labels such as -1")],
+)
+def test_a_champion_that_does_not_know_a_class(problems, ours, tmp_path, metric: str, why_not: str) -> None:
+    """Its preprocessing gives -1 for one that is newer: it is wrong on those rows, unless the metric fails on them."""
+    import tensorflow as tf
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from tests.components.evaluator.problems import parsing_spec, save
+
+    problem = problems["penguins"]
+    (schema,) = Path(problem.schema.uri).iterdir()
+    champion = save(
+        tmp_path / "champion",
+        parsing_spec(text_format.Parse(schema.read_text(), schema_pb2.Schema())),
+        lambda raw: {"species": raw["species"] - 2 * tf.cast(raw["species"] == 1, tf.int64)},
+        lambda raw: {"outputs": tf.concat([raw["flipper_length_mm"] * share for share in (0.0, 0.1, 1.0)], 1)},
+    )
+    problem = replace(problem, models=(problem.models[0], champion))
+    found = recorded(ours(problem, problem.config([metric]), tmp_path / "out"))
+    assert bool(found.champion) is not bool(why_not)
+    assert why_not in found.why_no_champion

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-__all__ = ["TURN_SUFFIX", "given_by", "wait"]
+__all__ = ["TURN_SUFFIX", "given_by", "has_come", "wait"]
 
 TURN_SUFFIX = ".turn"
 """Of the file that tells a node of its turn, beside its log."""
@@ -24,7 +24,12 @@ def given_by(file: Path | None) -> None:
     _told[:] = [file] if file else []
 
 
+def has_come() -> bool:
+    """Whether it is this process's turn."""
+    return all(file.exists() for file in _told)
+
+
 def wait() -> None:
     """Until it is this process's turn. Whoever gives turns ends this process where there will be none."""
-    while any(not file.exists() for file in _told):
+    while not has_come():
         time.sleep(_LOOK_EVERY_S)

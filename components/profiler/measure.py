@@ -142,23 +142,24 @@ class _Session:
     notes: list[str] = field(default_factory=list)
 
     def figures(self) -> Figures:
-        busy = load_average()
         clock = Child(_CHILD, None, self.folder, "latency")  # imports while the payloads are measured one by one
         try:
-            return self._figures(busy, clock)
+            return self._figures(clock)
         finally:
             clock.kill()
 
-    def _figures(self, busy: float, clock: Child) -> Figures:
+    def _figures(self, clock: Child) -> Figures:
         outcomes = self._measure_alone()
         for name, outcome in outcomes.items():
             if outcome.problem:
                 self.notes.append(f"the {name} could not be measured: it {outcome.problem}")
         figures = [*self._sizes(), *self._memory(outcomes)]
         problems = {name: outcome.problem for name, outcome in outcomes.items()}
+        turn.wait()  # what runs beside it would be timed too
+        busy = load_average()
         figures += self._latency(problems, clock)
         figures += self._parity(outcomes["candidate"])
-        self.notes.append(f"load average {busy:.2f} when the measurement began; {threads()} threads")
+        self.notes.append(f"load average {busy:.2f} when the timing began; {threads()} threads")
         champion = self.payloads.get("champion")
         return Figures(
             candidate=self.payloads["candidate"].digest,
@@ -172,12 +173,24 @@ class _Session:
     # --- each payload alone -------------------------------------------------------------------------------------------
 
     def _measure_alone(self) -> dict[str, Outcome]:
-        """What a fresh process for each payload tells of memory and answers; beside each other, which changes neither."""
+        """What a fresh process for each payload tells of memory and answers; beside each other, which changes neither.
+
+        One that failed beside other nodes, which take time and memory from it, is asked again when its turn has come.
+        """
         if not self.requests.count:
             return dict.fromkeys(self.payloads, Outcome(None, "was sent nothing: the eval split holds no rows"))
         self.requests.save(self.folder / "requests.npz")
         self.trained.rows.save(self.folder / "parity.npz")
-        children = {name: self._child(name, payload) for name, payload in self.payloads.items()}
+        was_early = not turn.has_come()
+        outcomes = self._outcomes(self.payloads)
+        failed = {name: payload for name, payload in self.payloads.items() if outcomes[name].problem}
+        if failed and was_early:
+            turn.wait()
+            outcomes |= self._outcomes(failed)
+        return outcomes
+
+    def _outcomes(self, payloads: Mapping[str, Measured]) -> dict[str, Outcome]:
+        children = {name: self._child(name, payload) for name, payload in payloads.items()}
         try:
             return {name: child.wait(self.limits.timeout_s) for name, child in children.items()}
         finally:
@@ -215,16 +228,12 @@ class _Session:
     # --- all payloads in turns ----------------------------------------------------------------------------------------
 
     def _latency(self, problems: dict[str, str], clock: Child) -> list[Figure]:
-        """Of the payloads that answered alone; the others are told as not measured, in `problems` too.
-
-        It waits for its turn: what runs beside it would be measured too.
-        """
+        """Of the payloads that answered alone; the others are told as not measured, in `problems` too."""
         sound = {name: one.path for name, one in self.payloads.items() if not problems[name]}
         found: dict[str, Any] = {}
         seconds: dict[str, Array] = {}
         timed = Outcome(None)
         if sound:
-            turn.wait()
             timed = self._time(sound, clock)
             if timed.problem and len(sound) > 1:
                 timed = self._time_candidate(timed.problem, problems)

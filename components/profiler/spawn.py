@@ -39,7 +39,7 @@ class Child:
             module: dotted name of a module that is run as a program. It takes the path of the job (JSON), the path of the
                 result to write (JSON; `problem` in it says in words what went wrong) and the id of this process.
             job: plain JSON values; None for one that is given later (`give`): a module that knows of this finds no file
-                when it starts, imports what it will need, and reads a line of its standard input.
+                when it starts, imports what it will need, and waits until its standard input ends.
             folder: for job and result.
             name: of both files, without their ending.
         """

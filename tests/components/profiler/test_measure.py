@@ -6,12 +6,14 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.planted import plant
+from components import turn
 from components.gate.decide import Champion, decide
 from components.profiler.machine import machine
 from components.profiler.measure import Limits, Measured, Needs, Trained, _Session, profile
@@ -317,3 +319,30 @@ def test_without_a_reference_parity_with_it_is_not_measured(measured: Taxi) -> N
     same = Reference(np.full_like(reference.predictions, 0.5), reference.features)
     figures = measured.profile(measured.model, trained=Trained(measured.trained.rows, same))
     assert find(figures, "class_agreement", against="trained").value is not None
+
+
+def test_a_payload_that_failed_beside_other_nodes_is_measured_again_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take processors and memory from it; one that failed when it had the machine has had its chance."""
+    ours, asked = tmp_path / "a.turn", []
+    nothing: Any = SimpleNamespace(count=1, save=lambda file: None)
+
+    class Scripted(_Session):
+        def _child(self, name: str, measured: Measured) -> Any:
+            asked.append((name, ours.exists()))
+            fails = not ours.exists() and name == "champion"
+            outcome = Outcome(None, "did not answer") if fails else Outcome({})
+            return SimpleNamespace(wait=lambda timeout_s: outcome, kill=lambda: None)
+
+    payloads = {name: Measured("", name) for name in ("candidate", "champion")}
+    trained = Trained(nothing, None)
+    session = Scripted(tmp_path, payloads, nothing, trained, {}, Needs(), "m", Limits())
+    monkeypatch.setattr(turn, "_told", [ours])
+    monkeypatch.setattr(turn, "wait", ours.touch)
+    assert not any(outcome.problem for outcome in session._measure_alone().values())
+    assert asked == [("candidate", False), ("champion", False), ("champion", True)]
+    monkeypatch.setattr(turn, "_told", [])
+    ours.unlink()
+    assert session._measure_alone()["champion"].problem
+    assert asked[3:] == [("candidate", False), ("champion", False)]

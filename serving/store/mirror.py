@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from schemas.errors import DigestMismatchError, StoreError
 from serving.store.cloud import CloudVersionStore
 from serving.store.disk import explained
-from serving.store.names import STAGING, TRASH
+from serving.store.names import INNER, STAGING, TRASH
 from serving.store.read import StoreReader
 from serving.store.records import Manifest, Marks
 
@@ -42,18 +42,28 @@ def free_folder(parent: Path, name: str) -> Path:
     It is this process's until that ends.
 
     Raises:
-        StoreError: the disk refuses.
+        StoreError: the disk refuses, or the folder holds what no mirror has put there, which one would remove.
     """
     for number in range(1, _FOLDERS):
         folder = parent / (name if number == 1 else f"{name}-{number}")
+        lock = folder / INNER / "mirror"
         with explained(folder, "make a folder for what is in the bucket", _REMEDY):
-            (folder / ".satisfice" / "manifests").mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / ".satisfice" / "mirror", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            holds = any(entry.is_file() for entry in folder.rglob("*"))
+            if holds and not lock.exists():  # in this order: another server may have begun meanwhile
+                raise StoreError(
+                    str(folder),
+                    "is no mirror, and holds something",
+                    expected="a folder that is empty, missing, or followed a bucket before",
+                    remedy="Name another with --mirror: a mirror removes what its bucket does not hold.",
+                )
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
                 continue
+            (folder / INNER / "manifests").mkdir(exist_ok=True)
         return folder  # the descriptor stays open, and the lock with it
     raise StoreError(str(parent), f"{_FOLDERS} servers follow buckets into it", remedy="Name another with --mirror.")
 
@@ -119,8 +129,8 @@ class Mirror:
         marks = self._store.marks()
         wanted = {manifest.version: manifest for manifest in self._newest()}
         named = {*self._labels.values(), *marks.labels.values(), *marks.moving.values()} - set(wanted)
-        there = self._store.versions() if named else ()
-        for manifest in (self._store.manifest(number) for number in sorted(named.intersection(there))):
+        there = {version.number for version in self._store.whole() if version.digest} if named else set()
+        for manifest in (self._store.manifest(number) for number in sorted(named & there)):
             if self._brought(manifest):
                 wanted[manifest.version] = manifest
         self._note(marks)
@@ -209,8 +219,8 @@ class Mirror:
 def _within(path: str, manifest: Manifest) -> PurePosixPath:
     """The path of a file in its version, which a manifest that somebody has made up may lead out of it."""
     found = PurePosixPath(path)
-    if found.is_absolute() or ".." in found.parts or not found.parts:
+    if found.is_absolute() or ".." in found.parts or not found.parts or "\0" in path:
         raise DigestMismatchError(
-            repr(path), f"is a file of version {manifest.version} as its manifest says, and leads out of it"
+            repr(path), f"is a file of version {manifest.version} as its manifest says, and is no path within it"
         )
     return found

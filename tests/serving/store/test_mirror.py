@@ -13,7 +13,7 @@ import pytest
 
 from schemas.errors import StoreError
 from serving.payload import PayloadFile, digest, digest_of
-from serving.store import StoreReader, labels_of
+from serving.store import StoreReader, VersionStore, labels_of
 from serving.store.cloud import CloudVersionStore
 from serving.store.mirror import Mirror, free_folder
 from tests.serving.store.fake_gcs import BASE, Bucket
@@ -68,6 +68,26 @@ def test_only_what_is_committed_appears(
     assert numeric_entries(mirror.folder) == ["1"]
 
 
+@pytest.mark.parametrize("manifest", [b"{", None], ids=["damaged", "none"])
+def test_a_label_on_what_has_no_manifest_holds_nothing_up(
+    mirror: Mirror, cloud: CloudVersionStore, bucket: Bucket, models: list[Path], manifest: bytes | None
+) -> None:
+    """That version is not followed; all others are, and what is no longer needed goes."""
+    for model in models[:2]:
+        publish(cloud, model)
+    mirror.begin()
+    if manifest is None:
+        del bucket.objects[f"{PREFIX}.satisfice/manifests/1.json"]
+    else:
+        hold(bucket, ".satisfice/manifests/1.json", manifest)
+    for model in models[2:]:
+        publish(cloud, model)
+    cloud.begin_label("canary", 4)
+    mirror.follow()
+    assert numeric_entries(mirror.folder) == ["3", "4"]
+    assert StoreReader(mirror.folder).marks().moving == {"canary": 4}
+
+
 def test_other_bytes_do_not_appear(
     mirror: Mirror, cloud: CloudVersionStore, bucket: Bucket, models: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -88,21 +108,22 @@ def test_other_bytes_do_not_appear(
     assert f"version 3 is not served: {BASE}/3/saved_model.pb: holds other bytes" in said[0]
 
 
+@pytest.mark.parametrize("path", ["../../../evil", "evil\0"])
 def test_no_path_leads_out(
-    mirror: Mirror, cloud: CloudVersionStore, bucket: Bucket, models: list[Path], tmp_path: Path
+    mirror: Mirror, cloud: CloudVersionStore, bucket: Bucket, models: list[Path], tmp_path: Path, path: str
 ) -> None:
     """A manifest that somebody has made up writes nowhere else."""
     publish(cloud, models[0])
     publish(cloud, models[1])
     name = f"{PREFIX}.satisfice/manifests/2.json"
     raw = json.loads(bucket.objects[name].content)
-    files = [{**raw["files"][0], "path": "../../../evil"}]
+    files = [{**raw["files"][0], "path": path}]
     forged = {**raw, "files": files, "digest": digest_of(PayloadFile(**one) for one in files)}
     hold(bucket, ".satisfice/manifests/2.json", json.dumps(forged).encode())
-    bucket.objects[f"{PREFIX}2/../../../evil"] = bucket.objects[f"{PREFIX}2/{raw['files'][0]['path']}"]
+    bucket.objects[f"{PREFIX}2/{path}"] = bucket.objects[f"{PREFIX}2/{raw['files'][0]['path']}"]
     mirror.begin()
     assert numeric_entries(mirror.folder) == ["1"]
-    assert not list(tmp_path.rglob("evil"))
+    assert not list(tmp_path.rglob("evil*"))
 
 
 def test_what_cannot_be_asked_changes_nothing(
@@ -163,6 +184,16 @@ def test_two_servers_follow_into_two_folders(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert (first.name, answers) == ("taxi", ["taxi-2", "taxi-2"])
+
+
+def test_a_folder_that_is_no_mirror(cloud: CloudVersionStore, models: list[Path], tmp_path: Path) -> None:
+    """Is left as it is: a mirror would remove the versions that a store on disk has there."""
+    for model in models[:2]:
+        publish(VersionStore(tmp_path / "serving_models" / "taxi"), model)
+    with pytest.raises(StoreError, match=r"taxi: is no mirror, and holds something; .*--mirror"):
+        free_folder(tmp_path / "serving_models", "taxi")
+    assert VersionStore(tmp_path / "serving_models" / "taxi").versions() == (1, 2)
+    assert not (tmp_path / "serving_models" / "taxi" / ".satisfice" / "mirror").exists()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

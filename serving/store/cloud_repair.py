@@ -1,8 +1,8 @@
 """Moves aside what does not belong in a base path in a bucket, and renews the marks. Nothing is lost.
 
 A bucket has no rename: what is taken out of the way is copied to `BASE/.satisfice/aside/TIME/`, each object in the generation
-that was looked at, and only when all copies are there is that generation removed, what makes a folder a model first. An
-object that was replaced meanwhile is another generation: it stays, and that is said. A repair that is cut off leaves copies,
+that was there before anything was looked at, and only when all copies are there is that generation removed, what makes a folder
+a model first. What was changed since then, as by somebody who mends it by hand, stays, and that is said. A repair that is cut off leaves copies,
 originals, or both; the next one goes on.
 """
 
@@ -38,6 +38,8 @@ def repair_in_bucket(store: CloudVersionStore) -> list[tuple[Finding, str]]:
 class _Repairer(CloudVersionStore):
     """A repair under way."""
 
+    _before: Mapping[str, Any]
+
     @classmethod
     def of(cls, store: CloudVersionStore) -> _Repairer:
         """A repairer with the settings of another store."""
@@ -46,6 +48,7 @@ class _Repairer(CloudVersionStore):
         return repairer
 
     def run(self) -> list[tuple[Finding, str]]:
+        self._before = self._objects()
         aside = self.inner / ASIDE / f"{self._clock():%Y%m%dT%H%M%S.%f}"
         return [(finding, self._mend(finding, aside)) for finding in find_in_bucket(self)]
 
@@ -68,26 +71,37 @@ class _Repairer(CloudVersionStore):
         if number is not None and (len(self.seen()) == 1 or number in self.under_way()):
             return ""
         chosen = {one: blob for one, blob in objects.items() if one == name or one.startswith(f"{name}/")}
-        moved = {one: aside / (one if number is not None else path.name) for one in chosen}
+        moved = {one: f"{aside}/{one if number is not None else path.name}" for one in chosen}
         manifest = self._name(self.manifest_path(number)) if number is not None and name == str(number) else ""
         if manifest in objects:
-            chosen[manifest], moved[manifest] = objects[manifest], aside / f"{name}.json"
+            chosen[manifest], moved[manifest] = objects[manifest], f"{aside}/{name}.json"
+        if self._is_changed(name, manifest, chosen):
+            return ""
         return self._move(chosen, moved, aside / path.name)
+
+    def _is_changed(self, name: str, manifest: str, now: Mapping[str, Any]) -> bool:
+        """Whether an entry and its manifest are not as they were before the base path was looked at."""
+        before = {
+            one: blob for one, blob in self._before.items() if one in (name, manifest) or one.startswith(f"{name}/")
+        }
+        return {one: blob.generation for one, blob in before.items()} != {
+            one: blob.generation for one, blob in now.items()
+        }
 
     def _retire(self, manifest: Path, aside: Path) -> str:
         name = self._name(manifest)
         filed = self.removed_manifests / manifest.name
         objects = self._objects()
-        if name not in objects:
+        if name not in objects or any(one.startswith(f"{manifest.stem}/") for one in objects):
             return ""
         target = aside / manifest.name if self._name(filed) in objects else filed
-        return self._move({name: objects[name]}, {name: target}, target)
+        return self._move({name: objects[name]}, {name: str(target)}, target)
 
     def _renew_marks(self, aside: Path) -> str:
         path = self.inner / "marks.json"
         name = self._name(path)
-        found = self._objects().get(name)
-        if found is None or not self._copied(found, aside / path.name):
+        found = self._before.get(name)
+        if found is None or not self._copied(found, f"{aside}/{path.name}"):
             return ""
         self._marks_generation = int(found.generation)
         refused = refused_by_manifests(self)
@@ -97,7 +111,7 @@ class _Repairer(CloudVersionStore):
             return ""
         return f"renewed with {len(refused)} refused digests; pins and labels are lost"
 
-    def _move(self, objects: Mapping[str, Any], targets: Mapping[str, Path], told: Path) -> str:
+    def _move(self, objects: Mapping[str, Any], targets: Mapping[str, str], told: Path) -> str:
         """Copies all of them, then removes the generations that were copied."""
         for name, blob in objects.items():
             if not self._copied(blob, targets[name]):
@@ -105,11 +119,13 @@ class _Repairer(CloudVersionStore):
         left = [name for name in sorted(objects, key=_what_makes_a_model_first) if not self._removed(objects[name])]
         return f"moved to {told}" + (f", but for {', '.join(left)}, which {_MEANWHILE}" if left else "")
 
-    def _copied(self, blob: Any, target: Path) -> bool:
+    def _copied(self, blob: Any, target: str) -> bool:
         """Whether the generation of an object that was looked at is copied; False where it is there no more."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        copy, generation = self._blob(target), int(blob.generation)
+        # By its spelling: `7//a` and `7/a` are two objects.
+        copy = self._bucket.blob(self._prefix + target.removeprefix(f"{self.base_path}/"))
+        generation = int(blob.generation)
         with self._asked(f"copy {blob.name} to {copy.name}"):
             try:
                 token = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.payload import digest
-from serving.store import find_in_bucket, repair_in_bucket
+from serving.store import Finding, find_in_bucket, repair_in_bucket
 from serving.store.cloud import CloudVersionStore
 from tests.serving.store.fake_gcs import BASE, Bucket
 from tests.serving.store.payloads import publish
@@ -145,6 +145,49 @@ def test_what_is_replaced_meanwhile_stays(three: CloudVersionStore, bucket: Buck
     (done,) = told(repair_in_bucket(three))
     assert "meanwhile" not in done
     assert name not in bucket.objects
+
+
+MENDED = {
+    "3/saved_model.pb": b"GRAPH 3",
+    "3/variables/variables.data": None,
+    ".satisfice/manifests/3.json": b"{",
+    ".satisfice/marks.json": b"{",
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_what_is_mended_by_hand_meanwhile_stays(
+    three: CloudVersionStore, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """However long the look at every byte takes: what is moved is what was looked at."""
+    three.begin_label("stable", 3)
+    three.finish_label("stable", 3)
+    good, fault = bucket.objects[f"{PREFIX}{name}"].content, MENDED[name]
+    if fault is None:
+        lose(bucket, name)
+    else:
+        hold(bucket, name, fault)
+
+    def look(store: CloudVersionStore) -> list[Finding]:
+        found = find_in_bucket(store)
+        hold(bucket, name, good)
+        return found
+
+    monkeypatch.setattr("serving.store.cloud_repair.find_in_bucket", look)
+    assert told(repair_in_bucket(three)) == []
+    assert find_in_bucket(three) == []
+    assert (three.versions(), three.marks().labels) == ((1, 2, 3), {"stable": 3})
+
+
+def test_names_that_a_disk_would_take_for_one_are_two(three: CloudVersionStore, bucket: Bucket) -> None:
+    """Copies by hand leave empty folders' names within others."""
+    hold(bucket, "17//notes.txt", b"one")
+    hold(bucket, "17/notes.txt", b"two")
+    hold(bucket, "17/", b"")
+    (done,) = told(repair_in_bucket(three))
+    assert "meanwhile" not in done
+    assert aside(bucket) == {"17/", "17//notes.txt", "17/notes.txt"}
+    assert find_in_bucket(three) == []
 
 
 def test_a_repair_that_is_cut_off_loses_nothing(three: CloudVersionStore, bucket: Bucket) -> None:

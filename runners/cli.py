@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,7 +86,7 @@ def run(  # noqa: PLR0913 - one argument for each option
         if explain:
             code = _explain(config, root, options, as_json=as_json)
         else:
-            code = _interruptible_run(config, root, options, as_json=as_json, verbose=verbose, debug=debug)
+            code = _run(config, root, options, as_json=as_json, verbose=verbose, debug=debug)
     raise typer.Exit(code)
 
 
@@ -487,7 +489,8 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
     beginning = begin(loaded, root, options)
     run_id, options = beginning.run_id, beginning.options
     log = root / "logs" / run_id / "run.log"
-    with without_empty(log), noise_to(log if _can_make(log.parent) else None) as screen:
+    noise = noise_to(log if _can_make(log.parent) else None)
+    with _interruptible(options, log.parent), without_empty(log), noise as screen:
         console = console_on(screen)
         if not as_json:
             place = escape(os.path.relpath(log.parent))
@@ -533,13 +536,19 @@ def _explain(config: Path, root: Path | None, options: Any, *, as_json: bool) ->
     return 0
 
 
-def _interruptible_run(config: Path, root: Path | None, options: Any, **how: bool) -> int:
+@contextlib.contextmanager
+def _interruptible(options: Any, folder: Path) -> Iterator[None]:
+    """Tells how a run that is interrupted goes on, or that it begins anew where nothing can be kept."""
     try:
-        return _run(config, root, options, **how)
+        yield
     except KeyboardInterrupt:
-        typer.echo(
-            f"Interrupted. What had finished is kept: `{options.command} --resume` goes on from there.", err=True
-        )
+        from runners.local.workers import has_begun
+
+        if options.runner == "local" and has_begun(folder):
+            said = f"Interrupted. What had finished is kept: `{options.command} --resume` goes on from there."
+        else:
+            said = f"Interrupted. `{options.command}` begins anew."
+        typer.echo(said, err=True)
         raise
 
 

@@ -26,7 +26,7 @@ from runners.local.choice import FINISHED, Chooser
 from runners.local.engine import Engine, NodeResult, Plan
 from runners.local.graph import Graph, Node, read_graph
 from runners.local.records import Records
-from runners.local.workers import Workers, compiled_in, logs_of
+from runners.local.workers import MADE_OF, Workers, compiled_in, logs_of
 from schemas.errors import (
     ConfigError,
     Fault,
@@ -41,7 +41,6 @@ __all__ = ["Session", "made_of", "was_made_of", "why_not_resumed"]
 
 _PACKAGES = ("schemas", "serving", "components", "pipeline")
 _BUILD = "(build)"
-_MADE_OF = "made_of"
 _GRACE_S = 25.0
 """Kubernetes grants 30 s from SIGTERM to SIGKILL."""
 
@@ -104,7 +103,7 @@ class Session:
         """Runs the pipeline; see `Engine.run`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         made = made_of(self.loaded, self.module, self.root, self.accept_without_champion)
-        (self.folder / _MADE_OF).write_text(made, encoding="utf-8")
+        (self.folder / MADE_OF).write_text(made, encoding="utf-8")
         self.engine.ir_file.write_bytes(self.engine.graph.ir.SerializeToString(deterministic=True))
         with sigterm_raised():
             try:
@@ -229,7 +228,7 @@ def made_of(loaded: LoadedConfig, module: UserModule, root: Path, accept_without
 def was_made_of(root: Path, run_id: str) -> str:
     """`made_of` of a run when it ran; "" where nothing tells."""
     try:
-        return (root / "logs" / run_id / _MADE_OF).read_text(encoding="utf-8")
+        return (root / "logs" / run_id / MADE_OF).read_text(encoding="utf-8")
     except OSError:
         return ""
 

@@ -10,7 +10,10 @@ from typing import Any, Self
 from runners.local.template import Done, Template
 from schemas.errors import NodeFailedError
 
-__all__ = ["Workers", "compiled_in", "logs_of", "started_early"]
+__all__ = ["MADE_OF", "Workers", "compiled_in", "has_begun", "logs_of", "started_early"]
+
+MADE_OF = "made_of"
+"""The file among a run's logs that names what it is made of; written when its nodes begin."""
 
 
 class Workers:
@@ -78,6 +81,11 @@ class Workers:
 def logs_of(root: Path, run_id: str) -> Path:
     """Where a run's logs are, a file a node."""
     return root / "logs" / run_id
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run whose logs are in a folder came to its nodes, and so to something that a later one can go on from."""
+    return (folder / MADE_OF).is_file()
 
 
 def compiled_in(root: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from runners.local.engine import NodeResult
+from runners.local.workers import MADE_OF, logs_of
 from runners.run import (
     EXIT_CODES,
     Options,
@@ -145,14 +147,25 @@ def test_what_ended_a_run_is_told_in_words(raised, words):
     assert _ended_by(raised) == words
 
 
-def test_an_interrupted_run_says_how_it_goes_on(fresh_taxi, monkeypatch):
-    """With the exit code of an interrupt, and no traceback."""
+@pytest.mark.parametrize(
+    ("runner", "begun", "told"),
+    [
+        ("local", True, "Interrupted. What had finished is kept: `{} --resume` goes on from there.\n"),
+        ("local", False, "Interrupted. `{}` begins anew.\n"),
+        ("tfx-local", True, "Interrupted. `{}` begins anew.\n"),
+    ],
+)
+def test_an_interrupted_run_says_how_it_goes_on(fresh_taxi, monkeypatch, runner, begun, told):
+    """With the exit code of an interrupt, and no traceback; nothing goes on where nothing was kept."""
 
-    def interrupted(*_, **__):
+    def interrupted(loaded, root, run_id, *_):
+        if begun:
+            (logs_of(root, run_id) / MADE_OF).write_text("all of this")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("runners.cli._run", interrupted)
-    answer = satisfice("run", fresh_taxi.config, "--set", "training.epochs=2")
-    assert (answer.code, answer.out) == (130, "")
-    assert answer.err.startswith("Interrupted. What had finished is kept: `satisfice run ")
-    assert answer.err.endswith(" --set training.epochs=2 --resume` goes on from there.\n")
+    monkeypatch.setattr("runners.run.run", interrupted)
+    answer = satisfice("run", fresh_taxi.config, "--set", "training.epochs=2", "--runner", runner)
+    words = ["satisfice", "run", fresh_taxi.config, "--set", "training.epochs=2"]
+    words += ["--runner", runner] if runner != "local" else []
+    assert answer.code == 130
+    assert answer.err == told.format(shlex.join(map(str, words)))

@@ -329,7 +329,7 @@ def fsck(
             if done:
                 place.record(opened, by or _me(), "repair", reason=reason, done=done)
         left = find_in_bucket(place.store) if remote else find(place.base_path)
-        _tell_findings(place.base_path, mended, left, payload, as_json=as_json)
+        _tell_findings(place, mended, left, payload, as_json=as_json)
         wrong = any(finding.severity == "error" for finding in left)
     raise typer.Exit(1 if wrong else 0)
 
@@ -507,10 +507,10 @@ def _move_label(
         )
 
 
-def _tell_findings(base_path: str, mended: list[Any], left: list[Any], payload: str, *, as_json: bool) -> None:
+def _tell_findings(place: _Place, mended: list[Any], left: list[Any], payload: str, *, as_json: bool) -> None:
     if as_json:
         repaired = [{**finding.as_dict(), "done": what} for finding, what in mended if what]
-        print_json({"base_path": base_path, "repaired": repaired, "findings": [one.as_dict() for one in left]})
+        print_json({"base_path": place.base_path, "repaired": repaired, "findings": [one.as_dict() for one in left]})
         return
     for finding, what in mended:
         if what:
@@ -518,11 +518,10 @@ def _tell_findings(base_path: str, mended: list[Any], left: list[Any], payload: 
     for finding in left:
         typer.echo(f"{finding.severity:<8}  {finding.path}: {finding.problem}\n          {finding.remedy}")
     if not left:
-        typer.echo(f"{base_path}: nothing is wrong.")
+        typer.echo(f"{place.base_path}: nothing is wrong.")
     elif any(finding.repair for finding in left) and not mended:
-        typer.echo(
-            f"`satisfice fsck{_option(payload)} --repair` moves aside what does not belong, and deletes nothing."
-        )
+        repair = place.command("fsck", *_option(payload).split(), "--repair")
+        typer.echo(f"`{repair}` moves aside what does not belong, and deletes nothing.")
 
 
 def _tell_serving(base_path: str, serving: Any, *, as_json: bool) -> None:

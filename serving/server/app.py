@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from schemas.errors import SatisficeError
+from schemas.errors import ConfigError, Fault, SatisficeError
 from serving.server.batching import BatchingParameters
 from serving.server.config import ModelConfig, models_of, read_models_config
 from serving.server.grpc_api import Tls, grpc_server
@@ -115,6 +115,7 @@ class ModelServer:
         """Loads the models and opens the ports, in this order where the server is strict, else the other way round.
 
         Raises:
+            ConfigError: the models.config cannot be read, or asks for what is not served.
             SatisficeError: a port cannot be bound, or, where the server is strict, a model does not become available.
         """
         try:
@@ -247,7 +248,10 @@ class ModelServer:
         if file is None:
             return self._models
         self._config_marks = _marks(file)
-        return models_of(read_models_config(file))
+        try:
+            return models_of(read_models_config(file))
+        except Refusal as refusal:
+            raise ConfigError(str(file), [Fault("", refusal.message)]) from refusal
 
     def _reload(self, config: Any) -> None:
         self.take(models_of(config))

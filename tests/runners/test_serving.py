@@ -168,6 +168,25 @@ def test_what_serve_refuses(taxi, options, words):
     assert words in answer.err
 
 
+@pytest.mark.parametrize(
+    ("base_path", "words"),
+    [
+        ("gs://bucket/models/taxi", "this server watches directories alone"),
+        ("models/taxi", "Expected model taxi to have an absolute path"),
+    ],
+)
+def test_a_models_config_that_asks_for_what_is_not_served(taxi, tmp_path, base_path, words):
+    """Is one message that names the file."""
+    file = tmp_path / "models.config"
+    file.write_text(
+        f'model_config_list {{ config {{ name: "taxi" base_path: "{base_path}" model_platform: "tensorflow" }} }}'
+    )
+    answer = satisfice("serve", taxi.config, "--grpc-port", "0", "--rest-port", "0", "--models-config", file)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {file}: 1 fault:")
+    assert words in answer.err
+
+
 def test_a_new_version_reaches_a_running_server(taxi, tmp_path):
     """As soon as it is published; the labelled one is served beside it."""
     bench = taxi.copy(tmp_path / "copy")

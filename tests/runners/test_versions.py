@@ -313,7 +313,9 @@ def test_fsck_finds_and_mends(shop: Bench) -> None:
     found = call(shop, "fsck")
     assert found.code == 1
     assert "003: is version 3 to TF Serving, as '3' is" in found.out
-    assert "`satisfice fsck --repair` moves aside what does not belong, and deletes nothing." in found.out
+    assert (
+        f"`satisfice fsck --repair {shop.config}` moves aside what does not belong, and deletes nothing." in found.out
+    )
     assert [one["kind"] for one in call(shop, "fsck", "--json").json["findings"]] == [
         "spelling_collision",
         "half_version",

@@ -64,7 +64,9 @@ def test_fsck_and_verify_on_a_bucket(shop, bucket):
     wrong = satisfice("fsck", shop.config)
     assert wrong.code == 1
     assert f"error     {BASE}/2: saved_model.pb holds other bytes" in wrong.out
-    assert "`satisfice fsck --repair` moves aside what does not belong, and deletes nothing." in wrong.out
+    assert (
+        f"`satisfice fsck --repair {shop.config}` moves aside what does not belong, and deletes nothing." in wrong.out
+    )
     assert [one["kind"] for one in satisfice("fsck", shop.config, "--json").json["findings"]] == ["digest_mismatch"]
     verified = satisfice("verify", shop.config)
     assert verified.code == 1

@@ -234,6 +234,9 @@ def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
     pushes = {"push.serving.base_path": config.push.serving.base_path}
     if config.push.edge:
         pushes["push.edge.base_path"] = config.push.edge.base_path
+        if len({_spelled_once(base_path) for base_path in pushes.values()}) == 1:
+            problem = "is push.serving.base_path: servers would take files for devices for versions of their own"
+            yield Fault("push.edge.base_path", problem, "another place", config.push.edge.base_path)
     places = [(key, Path(base_path)) for key, base_path in pushes.items() if not is_remote(base_path)]
     places.append(("(pipeline root)", root))
     if config.metadata.sqlite:
@@ -244,6 +247,10 @@ def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
             yield Fault(key, problem, "a folder that can be written to, or made", str(folder))
     if config.training.cluster == "kubernetes" and config.training.kubernetes:
         yield from faults_of_volume(config.training.kubernetes.volume, "pipeline root", str(root.absolute()))
+
+
+def _spelled_once(base_path: str) -> str:
+    return base_path.rstrip("/") if is_remote(base_path) else os.path.realpath(base_path)
 
 
 def _why_not_writable(folder: Path) -> str | None:

@@ -67,6 +67,17 @@ def test_nothing_wrong(small: Bench) -> None:
     assert [file for file in sorted(small.folder.iterdir()) if file.name != "__pycache__"] == before
 
 
+@pytest.mark.parametrize(("serving", "edge"), [("m", "../small/m"), ("gs://bucket/m", "gs://bucket/m/")])
+def test_files_for_devices_have_a_base_path_of_their_own(small: Bench, serving: str, edge: str) -> None:
+    """However it is spelled: a server would take them for the newest version."""
+    gates = "gates.satisfy=[{metric: auc, min: 0.5}, {metric: auc, payload: tflite, min: 0.5}]"
+    push = ["export.tflite.variants=[float32]", gates, f"push.serving.base_path={serving}"]
+    one = fault(small, *push, f"push.edge.base_path={edge}")
+    assert (one.path, one.expected) == ("push.edge.base_path", "another place")
+    assert one.problem.startswith("is push.serving.base_path: ")
+    check(loaded(small, *push, f"push.edge.base_path={edge}/edge"), small.folder / "root")
+
+
 SPANS = "data.source={format: csv, path: 'days/{SPAN}.csv', window: {last_spans: 2}}"
 
 

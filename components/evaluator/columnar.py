@@ -8,10 +8,12 @@ rows before it is used; a combiner that is not known here, or whose figures diff
 
 from __future__ import annotations
 
+import itertools
 import logging
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +24,15 @@ from tensorflow_model_analysis.metrics import calibration_histogram, metric_type
 from components.evaluator.fit import Unsupported
 from components.evaluator.rows import Indices, Rows
 
-__all__ = ["Accumulate", "ByColumns", "accumulate_by_rows", "accumulator_of", "leaving_out_each"]
+__all__ = [
+    "Accumulate",
+    "Buckets",
+    "ByColumns",
+    "accumulate_by_rows",
+    "accumulator_of",
+    "extracted_in_columns",
+    "leaving_out_each",
+]
 
 Array = npt.NDArray[Any]
 Sums = npt.NDArray[np.float64]
@@ -75,14 +85,12 @@ def leaving_out_each(accumulate: Accumulate, groups: Sequence[Indices]) -> Itera
         for number in range(len(groups)):
             yield accumulate(np.sort(np.concatenate([*groups[:number], *groups[number + 1 :]])))
         return
-    sums = np.stack([accumulate.sums(group) for group in groups])
-    before = np.cumsum(sums, axis=0)
-    after = np.cumsum(sums[::-1], axis=0)[::-1]  # added, never subtracted: nothing cancels out
+    sums = [accumulate.sums(group) for group in groups]
+    before = list(itertools.accumulate(sums))
+    after = list(itertools.accumulate(reversed(sums)))  # added, never subtracted: nothing cancels out
     nothing = np.zeros_like(sums[0])
     yield accumulate.fill(before[-1])
-    for number in range(len(groups)):
-        below = before[number - 1] if number else nothing
-        above = after[number + 1] if number + 1 < len(groups) else nothing
+    for below, above in zip([nothing, *before[:-1]], [*after[-2::-1], nothing], strict=True):
         yield accumulate.fill(below + above)
 
 
@@ -202,6 +210,7 @@ def _histogram(combiner: Any, label: Array, prediction: Array) -> Accumulate:
     buckets, left, width = (_setting(combiner, name) for name in ("num_buckets", "left", "range"))
     if not _setting(combiner, "prediction_based_bucketing"):
         raise _NotByColumns("buckets are made by labels")
+    key = _setting(combiner, "key")
     _check_single(label, prediction)
     if _setting(combiner, "fractional_labels"):
         _check_shares(label)
@@ -214,16 +223,50 @@ def _histogram(combiner: Any, label: Array, prediction: Array) -> Accumulate:
         found = [np.bincount(index, values, buckets + 2) for values in (None, labels, predictions)]
         return np.stack(found).astype(np.float64, copy=False)
 
-    def fill(sums: Sums) -> Any:
-        counts, summed_labels, summed_predictions = sums
-        accumulator = combiner.create_accumulator()
-        for bucket in np.flatnonzero(counts).tolist():
-            accumulator[bucket] = calibration_histogram.Bucket(
-                bucket, float(summed_labels[bucket]), float(summed_predictions[bucket]), float(counts[bucket])
-            )
-        return accumulator
+    return ByColumns(add, lambda sums: Buckets(key, sums))
 
-    return ByColumns(add, fill)
+
+class Buckets(Sequence[Any]):
+    """A histogram of TFMA by columns: the same buckets, made one by one only for those who ask for them.
+
+    Attributes:
+        key: of the metric.
+        examples, labels, predictions: sums of every bucket, empty ones too, shape [buckets + 2]; the first and the last
+            bucket are for predictions out of range.
+    """
+
+    def __init__(self, key: Any, sums: Sums) -> None:
+        """Take the three sums, shape [3, buckets + 2]."""
+        self.key = key
+        self.examples, self.labels, self.predictions = sums
+
+    def __len__(self) -> int:
+        return len(self._filled)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._filled)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._filled[index]
+
+    def values(self) -> list[Any]:
+        """The buckets, as TFMA's accumulator gives them."""
+        return self._filled
+
+    @cached_property
+    def _filled(self) -> list[Any]:
+        """The buckets that hold rows, ascending."""
+        ids = np.flatnonzero(self.examples)
+        sums = (column[ids].tolist() for column in (self.labels, self.predictions, self.examples))
+        return list(map(calibration_histogram.Bucket, ids.tolist(), *sums))
+
+
+def extracted_in_columns(combiner: Any, accumulator: Any) -> dict[Any, Any]:
+    """What TFMA's combiner extracts; a histogram stays in columns."""
+    if isinstance(accumulator, Buckets):
+        return {accumulator.key: accumulator}
+    extracted: dict[Any, Any] = combiner.extract_output(accumulator)
+    return extracted
 
 
 def _matrices(combiner: Any, label: Array, prediction: Array) -> Accumulate:

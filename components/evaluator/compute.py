@@ -20,7 +20,7 @@ from tensorflow_model_analysis.metrics import metric_specs, metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import model_util
 
-from components.evaluator.columnar import Accumulate, accumulator_of, leaving_out_each
+from components.evaluator.columnar import Accumulate, accumulator_of, extracted_in_columns, leaving_out_each
 from components.evaluator.derived import fast
 from components.evaluator.fit import Unsupported
 from components.evaluator.rows import Indices, Rows, SliceKey
@@ -112,7 +112,9 @@ class _Plan:
         """All metrics of what was accumulated, the differences to the champion's among them."""
         metrics: Metrics = {}
         for (combiner, _), found in zip(self.sums, accumulators, strict=True):
-            metrics.update(combiner.extract_output(found))
+            # Without anything that follows from intervals, nobody but other metrics sees a histogram.
+            extracted = combiner.extract_output(found) if self.from_intervals else extracted_in_columns(combiner, found)
+            metrics.update(extracted)
         for derive in self.derived:
             metrics.update(derive(metrics))
         if self.baseline:
@@ -132,7 +134,7 @@ def _plan(rows: Rows, eval_config: Any, schema: Any) -> _Plan:
         if isinstance(one, metric_types.MetricComputation):
             accumulate = accumulator_of(one, rows)
             sums.append((one.combiner, accumulate))
-            known.update(one.combiner.extract_output(accumulate(some)))
+            known.update(extracted_in_columns(one.combiner, accumulate(some)))
         elif isinstance(one, metric_types.CIDerivedMetricComputation):
             from_intervals.append(one.result)
         elif isinstance(one, metric_types.DerivedMetricComputation):

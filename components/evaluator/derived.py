@@ -6,7 +6,7 @@ TFMA does it once per slice, model and sample, in 30 ms each; that is most of wh
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,14 @@ import numpy.typing as npt
 from tensorflow_model_analysis.metrics.binary_confusion_matrices import Matrices
 from tensorflow_model_analysis.metrics.calibration_histogram import DEFAULT_NUM_BUCKETS
 
+from components.evaluator.columnar import Buckets
+
 __all__ = ["Derive", "fast"]
 
 Metrics = dict[Any, Any]
 Derive = Callable[[Metrics], Metrics]
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _RESULT = "binary_confusion_matrices.<locals>.result"
 _COUNTS = ("thresholds", "tp", "tn", "fp", "fn")
@@ -37,11 +40,12 @@ def fast(derive: Derive, metrics: Metrics) -> Derive:
         return derive
 
     thresholds = settings["thresholds"]
-    fences, over = _fences(thresholds), np.flatnonzero(np.array(thresholds) >= 1.0 + _EPSILON)
+    bins, count = _bins(thresholds)
+    over = np.flatnonzero(np.array(thresholds) >= 1.0 + _EPSILON)
 
     def in_arrays(metrics: Metrics) -> Metrics:
-        histogram = metrics[settings["input_metric_key"]]
-        return {settings["matrices_key"]: _matrices(thresholds, fences, over, histogram)}
+        positive, negative = _rebinned(bins, count, metrics[settings["input_metric_key"]])
+        return {settings["matrices_key"]: _matrices(thresholds, over, positive, negative)}
 
     return in_arrays if _same(derive(metrics), in_arrays(metrics)) else derive
 
@@ -62,9 +66,8 @@ def _settings(derive: Derive) -> Mapping[str, Any] | None:
     return found if known and found["use_histogram"] and len(found["thresholds"]) > 1 else None
 
 
-def _matrices(thresholds: list[float], fences: Floats, over: npt.NDArray[np.int64], histogram: list[Any]) -> Matrices:
-    """The matrices; `over` are the indices of the thresholds that no prediction exceeds."""
-    positive, negative = _rebinned(fences, histogram)
+def _matrices(thresholds: list[float], over: Ints, positive: Floats, negative: Floats) -> Matrices:
+    """The matrices of positive and negative rows in each bin; `over` are the indices of the thresholds that no prediction exceeds."""
     offset = int(thresholds[0] >= 0 and len(positive) > 1)
     kept = slice(offset, offset + len(thresholds))
     tp, fp, fn, tn = (
@@ -85,18 +88,26 @@ def _fences(thresholds: list[float]) -> Floats:
     return np.array([*before, *fences, *after])
 
 
-def _rebinned(fences: Floats, histogram: list[Any]) -> tuple[Floats, Floats]:
-    """Positive and negative rows in each of the new bins."""
-    ids = np.array([bucket.bucket_id for bucket in histogram], np.int64)
-    labels = np.array([bucket.weighted_labels for bucket in histogram], np.float64)
-    rows = np.array([bucket.weighted_examples for bucket in histogram], np.float64)
-    begins = (ids - 1) / DEFAULT_NUM_BUCKETS
-    begins[ids == 0], begins[ids >= DEFAULT_NUM_BUCKETS + 1] = -np.inf, np.inf
-    bins = np.maximum(np.searchsorted(fences, begins, side="right") - 1, 0)
-    positive: Floats = np.bincount(bins, labels, len(fences)).astype(
-        np.float64
-    )  # whole numbers where there are no rows
-    total: Floats = np.bincount(bins, rows, len(fences)).astype(np.float64)
+def _bins(thresholds: list[float]) -> tuple[Ints, int]:
+    """The new bin of each of TFMA's buckets, and how many there are."""
+    fences = _fences(thresholds)
+    begins = np.arange(-1, DEFAULT_NUM_BUCKETS + 1) / DEFAULT_NUM_BUCKETS
+    begins[0], begins[-1] = -np.inf, np.inf
+    return np.maximum(np.searchsorted(fences, begins, side="right") - 1, 0), len(fences)
+
+
+def _rebinned(bins: Ints, count: int, histogram: Sequence[Any]) -> tuple[Floats, Floats]:
+    """Positive and negative rows in each of so many new bins."""
+    if isinstance(histogram, Buckets):
+        ids, labels, rows = np.arange(len(histogram.examples)), histogram.labels, histogram.examples
+    else:
+        ids = np.array([bucket.bucket_id for bucket in histogram], np.int64)
+        labels = np.array([bucket.weighted_labels for bucket in histogram], np.float64)
+        rows = np.array([bucket.weighted_examples for bucket in histogram], np.float64)
+    bins = bins[np.minimum(ids, len(bins) - 1)]
+    # Whole numbers where there are no rows.
+    positive: Floats = np.bincount(bins, labels, count).astype(np.float64)
+    total: Floats = np.bincount(bins, rows, count).astype(np.float64)
     return positive, total - positive
 
 

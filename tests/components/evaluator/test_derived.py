@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,15 @@ def buckets(histogram):
     return [Bucket(one, float(p), 0.5 * (p + n), float(p + n)) for one, (p, n) in sorted(histogram.items())]
 
 
+def in_columns(key, histogram):
+    from components.evaluator.columnar import Buckets
+
+    sums = np.zeros((3, 10_002))
+    for one in buckets(histogram):
+        sums[:, one.bucket_id] = one.weighted_examples, one.weighted_labels, one.weighted_predictions
+    return Buckets(key, sums)
+
+
 @given(HISTOGRAMS, THRESHOLDS)
 def test_matrices_are_tfma_s(histogram, thresholds):
     """Whatever the thresholds, and whichever bins hold rows."""
@@ -40,10 +50,22 @@ def test_matrices_are_tfma_s(histogram, thresholds):
     metrics = {key: buckets(histogram)}
     quick = fast(derive, {key: []})
     assert quick is not derive
-    (mine,), (theirs,) = quick(metrics).items(), derive(metrics).items()
-    assert mine[0] == theirs[0]
-    for name in ("thresholds", "tp", "tn", "fp", "fn"):
-        assert list(getattr(mine[1], name)) == getattr(theirs[1], name)
+    (theirs,) = derive(metrics).items()
+    columns = {key: in_columns(key, histogram)}
+    for found in (quick(metrics), quick(columns)):
+        (mine,) = found.items()
+        assert mine[0] == theirs[0]
+        for name in ("thresholds", "tp", "tn", "fp", "fn"):
+            assert list(getattr(mine[1], name)) == getattr(theirs[1], name)
+
+
+@given(HISTOGRAMS)
+def test_a_histogram_in_columns_is_the_list_of_its_buckets(histogram):
+    """For whoever asks for them one by one, as TFMA does."""
+    columns = in_columns("key", histogram)
+    assert list(columns) == columns.values() == buckets(histogram)
+    assert len(columns) == len(histogram)
+    assert [columns[index] for index in range(len(columns))] == buckets(histogram)
 
 
 def test_what_is_not_known_or_not_equal_stays(monkeypatch):

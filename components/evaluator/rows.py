@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tensorflow_model_analysis.slicer import slicer_lib as slicer
 from components import progress
 from components.evaluator.fit import Unsupported
 
-__all__ = ["Indices", "Rows", "Served", "SliceKey", "Slices", "Slicing", "read_rows"]
+__all__ = ["Indices", "RawValues", "Rows", "Served", "SliceKey", "Slices", "Slicing", "read_rows"]
 
 SliceKey = tuple[tuple[str, Any], ...]
 Array = npt.NDArray[Any]
@@ -138,6 +139,28 @@ class Slices(Mapping[SliceKey, Indices]):
         return len(self._members)
 
 
+@dataclass(frozen=True)
+class RawValues:
+    """The values of a raw feature, any number of them in each row.
+
+    Attributes:
+        values: of all rows, in order.
+        ends: where those of each row end.
+    """
+
+    values: Array
+    ends: Indices
+
+    def of(self, row: int) -> Array:
+        """The values of one row."""
+        return self.values[self.ends[row - 1] if row else 0 : self.ends[row]]
+
+    def hashable(self) -> list[tuple[Any, ...]]:
+        """The values of each row."""
+        values = self.values.tolist()
+        return [tuple(values[start:stop]) for start, stop in itertools.pairwise([0, *self.ends.tolist()])]
+
+
 class Slicing:
     """Which slices a row is in, as TFMA says: asked once for each combination of values that occurs."""
 
@@ -154,16 +177,16 @@ class Slicing:
         self._members: dict[SliceKey, list[int]] = {}
         self._rows: list[npt.NDArray[np.int32]] = []
 
-    def add(self, transformed: Sequence[Mapping[str, Array]], raw: Mapping[str, Sequence[Array]], rows: int) -> None:
+    def add(self, transformed: Sequence[Mapping[str, Array]], raw: Mapping[str, RawValues], rows: int) -> None:
         """Take a batch.
 
         Args:
             transformed: the features of each model, [rows, ...].
-            raw: the values of each row's raw features.
+            raw: the raw features.
             rows: their number.
         """
         columns = [_hashable(array) for features in transformed for array in features.values()]
-        columns += [[tuple(values.tolist()) for values in column] for column in raw.values()]
+        columns += [values.hashable() for values in raw.values()]
         codes = np.zeros(rows, np.int32)
         for row, key in enumerate(zip(*columns, strict=True) if columns else [()] * rows):
             code = self._codes.get(key)
@@ -182,10 +205,10 @@ class Slicing:
         return Slices({key: self._members[key] for key in keys}, codes)
 
     def _slices_of(
-        self, transformed: Sequence[Mapping[str, Array]], raw: Mapping[str, Sequence[Array]], row: int
+        self, transformed: Sequence[Mapping[str, Array]], raw: Mapping[str, RawValues], row: int
     ) -> set[SliceKey]:
         features = [{name: array[row] for name, array in one.items()} for one in transformed]
-        others = {name: column[row] for name, column in raw.items()}
+        others = {name: values.of(row) for name, values in raw.items()}
         return set(slicer.get_slices_for_features_dicts(features, others, self._specs))
 
 
@@ -273,15 +296,16 @@ def _batches(files: Sequence[str]) -> Iterator[Array]:
         yield from records.batch(_BATCH_ROWS).prefetch(2).as_numpy_iterator()
 
 
-def _raw(examples: Array, types: Mapping[str, Any]) -> dict[str, list[Array]]:
-    """The values of raw features, row by row."""
+def _raw(examples: Array, types: Mapping[str, Any]) -> dict[str, RawValues]:
+    """The values of raw features."""
     if not types:
         return {}
     parsed = tf.io.parse_example(examples, {name: tf.io.VarLenFeature(kind) for name, kind in types.items()})
     columns = {}
     for name, tensor in parsed.items():
-        values, rows = tensor.values.numpy(), tensor.indices.numpy()[:, 0]
-        columns[name] = np.split(values, np.searchsorted(rows, np.arange(1, len(examples))))
+        rows = tensor.indices.numpy()[:, 0]
+        ends = np.searchsorted(rows, np.arange(1, len(examples) + 1))
+        columns[name] = RawValues(tensor.values.numpy(), ends)
     return columns
 
 

@@ -18,7 +18,7 @@ def test_slices_are_tfma_s(batches):
     from tensorflow_model_analysis.proto import config_pb2
     from tensorflow_model_analysis.slicer import slicer_lib
 
-    from components.evaluator.rows import Slicing
+    from components.evaluator.rows import RawValues, Slicing
 
     specs = [
         config_pb2.SlicingSpec(),
@@ -33,7 +33,8 @@ def test_slices_are_tfma_s(batches):
     for batch in batches:
         first, second = (np.array([[one[index]] for one in batch]) for index in (0, 1))
         areas = [np.array(area, object) for _, _, area in batch]
-        slicing.add([{"hour": first}, {"hour": second}], {"area": areas}, len(batch))
+        raw = RawValues(np.concatenate(areas), np.cumsum([len(area) for area in areas]))
+        slicing.add([{"hour": first}, {"hour": second}], {"area": raw}, len(batch))
         for index, area in enumerate(areas):
             keys = slicer_lib.get_slices_for_features_dicts(
                 [{"hour": first[index]}, {"hour": second[index]}],
@@ -46,6 +47,24 @@ def test_slices_are_tfma_s(batches):
     assert {key: rows.tolist() for key, rows in slicing.rows().items()} == expected
     assert slicing.count == row
     assert next(iter(slicing.rows())) == ()
+
+
+@given(st.lists(AREAS, min_size=1, max_size=9))
+def test_raw_values_are_those_of_each_row(areas):
+    """As they stand in the examples, whichever rows have none."""
+    import tensorflow as tf
+
+    from components.evaluator.rows import _raw
+
+    features = [
+        tf.train.Features(feature={"area": tf.train.Feature(bytes_list=tf.train.BytesList(value=area))})
+        for area in areas
+    ]
+    examples = np.array([tf.train.Example(features=one).SerializeToString() for one in features], object)
+    found = _raw(examples, {"area": tf.string, "gone": tf.int64})
+    assert found["area"].hashable() == [tuple(area) for area in areas]
+    assert [found["area"].of(row).tolist() for row in range(len(areas))] == areas
+    assert found["gone"].hashable() == [()] * len(areas)
 
 
 def test_each_row_is_held_once_however_many_slices_it_is_in():

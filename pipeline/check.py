@@ -235,8 +235,8 @@ def _place_faults(config: PipelineConfig, root: Path) -> Iterator[Fault]:
     if config.push.edge:
         pushes["push.edge.base_path"] = config.push.edge.base_path
         if len({_spelled_once(base_path) for base_path in pushes.values()}) == 1:
-            problem = "is push.serving.base_path: servers would take files for devices for versions of their own"
-            yield Fault("push.edge.base_path", problem, "another place", config.push.edge.base_path)
+            same = "is push.serving.base_path: servers would take files for devices for versions of their own"
+            yield Fault("push.edge.base_path", same, "another place", config.push.edge.base_path)
     places = [(key, Path(base_path)) for key, base_path in pushes.items() if not is_remote(base_path)]
     places.append(("(pipeline root)", root))
     if config.metadata.sqlite:

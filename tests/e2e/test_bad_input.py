@@ -355,7 +355,7 @@ def test_a_run_that_is_interrupted(taxi, unharmed) -> None:
     root = default_root(loaded)
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(loaded, root, "interrupted", root / "logs" / "interrupted.log", Impatient())
-    assert runs(taxi)[0]["error"] == "KeyboardInterrupt: "
+    assert runs(taxi)[0]["error"] == "interrupted by whoever started it (Ctrl-C)"
     with exclusive(root):
         pass
     unharmed(1)

@@ -186,7 +186,7 @@ def _of_no_use(kind: ColumnType, distinct: int, values: Any) -> str:
     """Why the values are of no use as they are, for those of rows to come are others; "" where nothing tells so."""
     if kind is ColumnType.INT and distinct >= _FEWEST_TO_COUNT and _counts_up(distinct, values.drop_null()):
         return f"its {distinct:,} whole numbers, each in one row, look like an identifier or the time of the row"
-    if kind is ColumnType.BYTES and pc.all(pc.match_substring_regex(values.cast(pa.string()), _DATE)).as_py():
+    if kind is ColumnType.BYTES and pc.all(pc.match_substring_regex(values, _DATE)).as_py():
         return (
             "its texts are dates, of which new ones come; take from them what counts (weekday, age) in preprocessing_fn"
         )

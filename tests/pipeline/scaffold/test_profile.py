@@ -217,3 +217,13 @@ def test_parquet(tmp_path) -> None:
         ("small", ColumnType.INT, "category"),
     ]
     assert found.columns[2].missing == 10
+
+
+def test_bytes_that_are_no_text(tmp_path) -> None:
+    """Are a category like any other: whether they are dates is asked of bytes."""
+    file = tmp_path / "data.parquet"
+    table = pa.table(
+        {"label": [n % 2 for n in range(ROWS)], "code": [(b"\xff\xfe", b"a")[n % 3 > 0] for n in range(ROWS)]}
+    )
+    pyarrow.parquet.write_table(table, file)
+    assert profile_of(file, "label").named("category") == ["code"]

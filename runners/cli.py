@@ -490,7 +490,9 @@ def _run(config: Path, root: Path | None, options: Any, *, as_json: bool, verbos
     run_id, options = beginning.run_id, beginning.options
     log = root / "logs" / run_id / "run.log"
     noise = noise_to(log if _can_make(log.parent) else None)
-    with _interruptible(options, log.parent), without_empty(log), noise as screen:
+    # What lies in the folder of a run that is resumed may be of one that has not ended.
+    tidy = contextlib.nullcontext() if options.resumed else without_empty(log)
+    with _interruptible(options, log.parent), tidy, noise as screen:
         console = console_on(screen)
         if not as_json:
             place = escape(os.path.relpath(log.parent))

@@ -15,6 +15,7 @@ from runners.local.engine import NodeResult
 from runners.local.workers import MADE_OF, logs_of
 from runners.run import (
     EXIT_CODES,
+    Beginning,
     Options,
     Outcome,
     RunResult,
@@ -25,6 +26,8 @@ from runners.run import (
     new_run_id,
 )
 from schemas.decision import DataDecision, Decision, PushResult
+from schemas.errors import RootLockedError
+from schemas.load import load_config
 from tests.workbench import satisfice
 
 DECISION = Decision(outcome="push", digest="d", gates=(), reasons=())
@@ -169,3 +172,21 @@ def test_an_interrupted_run_says_how_it_goes_on(fresh_taxi, monkeypatch, runner,
     words += ["--runner", runner] if runner != "local" else []
     assert answer.code == 130
     assert answer.err == told.format(shlex.join(map(str, words)))
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_run_that_is_refused_takes_away_what_is_its_own_alone(fresh_taxi, monkeypatch, resumed):
+    """Whoever resumes a run that has not ended, and so holds the root, leaves it its logs, though they are empty yet."""
+    root = default_root(load_config(fresh_taxi.config))
+    log = logs_of(root, "run-1") / "Trainer.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+
+    def locked(*_):
+        raise RootLockedError(str(root), "another run holds this pipeline root")
+
+    monkeypatch.setattr("runners.run.begin", lambda *_: Beginning("run-1", Options(resumed=resumed)))
+    monkeypatch.setattr("runners.run.run", locked)
+    answer = satisfice("run", fresh_taxi.config)
+    assert "another run holds this pipeline root" in answer.err
+    assert log.exists() == resumed

@@ -19,7 +19,7 @@ from tests.components.trainer.trials import arguments
 
 pytestmark = pytest.mark.slow
 
-ROWS, HELD_OUT, EPOCHS = 404, 107, 20
+ROWS, HELD_OUT, EPOCHS = 404, 107, 16
 TRAINING = {
     "global_batch_size": 50,
     "epochs": EPOCHS,

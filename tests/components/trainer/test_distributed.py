@@ -199,7 +199,7 @@ def test_the_loss_of_any_process_loses_no_epoch(
     for attempt, worker in enumerate(lost, start=2):
         there = position(folder)
         os.kill(until(lambda name=worker: members(folder).get(name)), signal.SIGKILL)
-        until(lambda since=there, count=attempt: goes_on(folder, since) and _attempts(folder) >= count, of=process)
+        until(lambda since=there, count=attempt: goes_on(folder, since) and _attempts(folder) == count, of=process)
 
     assert len(members(folder)) == 2
     process.kill()
